@@ -1,0 +1,1 @@
+"""How people drive streamapp: the command line."""

@@ -1,0 +1,31 @@
+"""The `streamapp` command: gathers the sub-commands and turns known errors into one line."""
+
+import sys
+
+import typer
+
+from streamapp.cli import broker, dlq, replay, score, sink, train, worker
+from streamapp.cli.errors import UsageError
+
+app = typer.Typer(
+    name="streamapp",
+    help="Scores payment transactions for fraud while they flow through Kafka.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(broker.app, name="broker")
+app.add_typer(sink.app, name="sink")
+app.add_typer(dlq.app, name="dlq")
+app.command("worker")(worker.worker)
+app.command("replay")(replay.replay)
+app.command("score")(score.score)
+app.command("train")(train.train)
+
+
+def run() -> None:
+    """Entry point: a mistake of the user's ends in one line that says how to mend it, code 2."""
+    try:
+        app()
+    except UsageError as error:
+        print(f"streamapp: {error}", file=sys.stderr)  # noqa: T201 - before logging exists
+        sys.exit(2)

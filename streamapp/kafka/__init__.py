@@ -1,0 +1,1 @@
+"""Connections and topics: what every process that speaks Kafka shares."""
