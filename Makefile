@@ -1,0 +1,76 @@
+# `make help` lists what there is.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+BIN := .venv/bin
+KIND ?= noida
+PORT ?= 9092
+
+.PHONY: help
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: .venv/.installed ## make .venv with the command streamapp in it (PYTHON=python3.12 to choose)
+
+.venv/.installed: deploy/requirements.lock deploy/setup.sh pyproject.toml
+	@deploy/setup.sh
+
+.PHONY: demo
+demo: setup ## run everything on recorded traffic, stop it all again (REPORT=out.json writes figures)
+	@$(BIN)/streamapp demo $(if $(REPORT),--report "$(REPORT)")
+
+.PHONY: train
+train: setup ## make the shipped model again from the sample data (ARGS="--help" for options)
+	@$(BIN)/streamapp train $(ARGS)
+
+.PHONY: broker-start
+broker-start: setup ## start a local broker (KIND=noida|kafka|redpanda PORT=9092)
+	@$(BIN)/streamapp broker start --kind $(KIND) --port $(PORT)
+
+.PHONY: broker-stop
+broker-stop: setup ## stop the local broker
+	@$(BIN)/streamapp broker stop
+
+.PHONY: test-servers
+test-servers: ## install what integration tests talk to: Java, Kafka, PostgreSQL, Redis
+	@bash deploy/install-test-servers.sh
+
+.PHONY: test
+test: setup test-servers ## run all tests, those against real servers too (ARGS="-k name")
+	@$(BIN)/pytest -m "not campaign" $(ARGS)
+
+.PHONY: test-fast
+test-fast: setup ## run the tests that need no server
+	@$(BIN)/pytest -m "not integration and not campaign" $(ARGS)
+
+.PHONY: lint
+lint: setup ## check style, types, layers and the Dockerfile
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/hadolint Dockerfile
+
+.PHONY: format
+format: setup ## mend what the formatter and the linter can
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+.PHONY: check
+check: lint test ## lint and test: what has to pass before a commit
+
+.PHONY: contract
+contract: setup ## write docs/contract/*.json again from the code
+	@$(BIN)/python -m streamapp.contract --write docs/contract
+
+.PHONY: lock
+lock: ## write the lock files again (ARGS=--upgrade takes the newest versions)
+	@deploy/lock.sh $(ARGS)
+
+.PHONY: clean
+clean: ## remove what builds, tests and local runs leave behind, .venv included
+	@rm -rf .venv .streamapp build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	@rm -rf .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
