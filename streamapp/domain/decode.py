@@ -1,0 +1,91 @@
+"""Bytes to transactions: each record becomes a `Transaction` or a `Rejected`, never an exception."""
+
+import json
+import math
+import re
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from streamapp.domain.dead_letter import Reason, Rejected
+from streamapp.domain.transaction import PAYLOAD_BYTES_MAX, TIME_MS_MAX, Transaction, epoch_ms
+
+_decoder: Final = msgspec.json.Decoder(Transaction)
+_PATH: Final = re.compile(r" - at `\$\.?([^`]*)`$")
+_MISSING: Final = re.compile(r"Object missing required field `([^`]+)`")
+
+
+def decode(key: bytes | None, value: bytes | None) -> Transaction | Rejected:
+    """One record's transaction, or why it is none. `key` must be the user_id in UTF-8."""
+    if not value:
+        return _rejected(Reason.EMPTY, "", "empty value; expected a JSON object")
+    if len(value) > PAYLOAD_BYTES_MAX:
+        detail = f"{len(value)} bytes; expected at most {PAYLOAD_BYTES_MAX}"
+        return _rejected(Reason.TOO_LARGE, "", detail)
+    try:
+        if not value.isascii():
+            value.decode()  # msgspec does not look inside the fields it skips
+        transaction = _decoder.decode(value)
+    except (UnicodeDecodeError, RecursionError, msgspec.DecodeError) as error:
+        return _diagnose(value, error)
+    if key != transaction.user_id.encode():
+        kind = "no key" if key is None else "another key"
+        return _rejected(Reason.KEY_MISMATCH, "key", f"{kind}; expected the user_id in UTF-8")
+    if not 0 <= epoch_ms(transaction.timestamp) <= TIME_MS_MAX:
+        return _rejected(Reason.OUT_OF_RANGE, "timestamp", "before 1970; expected 1970 or later")
+    return transaction
+
+
+def decode_batch(
+    keys: Sequence[bytes | None], values: Sequence[bytes | None]
+) -> tuple[list[Transaction], list[int], list[tuple[int, Rejected]]]:
+    """Transactions, the rows they came from, and the refused rows with their reasons."""
+    transactions: list[Transaction] = []
+    rows: list[int] = []
+    rejected: list[tuple[int, Rejected]] = []
+    for row, (key, value) in enumerate(zip(keys, values, strict=True)):
+        outcome = decode(key, value)
+        if isinstance(outcome, Rejected):
+            rejected.append((row, outcome))
+        else:
+            transactions.append(outcome)
+            rows.append(row)
+    return transactions, rows, rejected
+
+
+def _rejected(reason: Reason, field: str, detail: str) -> Rejected:
+    return Rejected(reason, field, "decode", detail)
+
+
+def _diagnose(value: bytes, error: Exception) -> Rejected:
+    """Names reason and field of a refused message; slow, and only run on refused messages."""
+    if isinstance(error, UnicodeDecodeError):
+        return _rejected(Reason.NOT_UTF8, "", f"{error.reason} at byte {error.start}")
+    if isinstance(error, RecursionError):
+        return _rejected(Reason.NOT_JSON, "", "nested too deeply")
+    message = str(error)
+    if not isinstance(error, msgspec.ValidationError):
+        return _not_json(value, message)
+    if missing := _MISSING.search(message):
+        return _rejected(Reason.MISSING_FIELD, missing.group(1), "absent; expected a value")
+    path = _PATH.search(message)
+    if path is None:
+        return _rejected(Reason.NOT_AN_OBJECT, "", message)
+    wrong_type = ", got `" in message
+    reason = Reason.WRONG_TYPE if wrong_type else Reason.OUT_OF_RANGE
+    return _rejected(reason, path.group(1), message[: path.start()])
+
+
+def _not_json(value: bytes, message: str) -> Rejected:
+    """NaN and Infinity are not JSON, but naming their field says more than a byte position."""
+    try:
+        lenient = json.loads(value)
+    except (ValueError, RecursionError):
+        return _rejected(Reason.NOT_JSON, "", message)
+    if isinstance(lenient, dict):
+        for field, content in lenient.items():
+            if isinstance(content, float) and not math.isfinite(content):
+                detail = "NaN or infinite; expected a finite number"
+                return _rejected(Reason.OUT_OF_RANGE, str(field)[:128], detail)
+    return _rejected(Reason.NOT_JSON, "", message)

@@ -1,0 +1,87 @@
+"""Transactions as columns: what the kernel reads of each event, one packed record a row."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from streamapp.domain.transaction import Transaction, epoch_ms
+
+EVENT: Final = np.dtype(
+    [
+        ("offset", "<i8"),
+        ("time_ms", "<i8"),
+        ("local_ms", "<i8"),
+        ("tx", "<u8"),
+        ("amount", "<f8"),
+        ("latitude", "<f8"),
+        ("longitude", "<f8"),
+        ("merchant", "<u4"),
+        ("category", "<u4"),
+        ("country", "<u4"),
+        ("device", "<u4"),
+    ]
+)
+
+_NAN: Final = float("nan")
+#: Offsets of time zones change on quarter hours, so one look-up serves each quarter.
+_QUARTER_MS: Final = 900_000
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """A batch of one partition, in record order. `records` has dtype EVENT, shape (n,)."""
+
+    records: NDArray[Any]
+
+    @property
+    def time_ms(self) -> NDArray[np.int64]:
+        """Event times, epoch milliseconds."""
+        times: NDArray[np.int64] = self.records["time_ms"]
+        return times
+
+
+def columns_of(
+    transactions: Sequence[Transaction], offsets: Sequence[int], time_zone: str = "UTC"
+) -> Columns:
+    """Pack transactions with their source offsets."""
+    rows = [
+        (
+            offset,
+            (time_ms := epoch_ms(transaction.timestamp)),
+            time_ms,
+            xxhash.xxh3_64_intdigest(transaction.tx_id),
+            abs(transaction.amount),  # -0.0 is accepted and is 0
+            _NAN if transaction.latitude is None else transaction.latitude,
+            _NAN if transaction.longitude is None else transaction.longitude,
+            name_hash(transaction.merchant_id),
+            name_hash(transaction.merchant_category),
+            name_hash(transaction.country),
+            name_hash(transaction.device_id),
+        )
+        for transaction, offset in zip(transactions, offsets, strict=True)
+    ]
+    records = np.array(rows, dtype=EVENT)
+    if time_zone != "UTC":
+        records["local_ms"] += [_utc_offset_ms(row[1] // _QUARTER_MS, time_zone) for row in rows]
+    return Columns(records)
+
+
+@lru_cache(maxsize=65_536)
+def name_hash(name: str | None) -> int:
+    """32-bit hash of a name; 0 is kept for «none given»."""
+    return 0 if not name else xxhash.xxh3_64_intdigest(name) % 0xFFFFFFFF + 1
+
+
+@lru_cache(maxsize=65_536)
+def _utc_offset_ms(quarter: int, time_zone: str) -> int:
+    moment = datetime.fromtimestamp(quarter * _QUARTER_MS / 1000, ZoneInfo(time_zone))
+    offset = moment.utcoffset()
+    assert offset is not None
+    return round(offset.total_seconds() * 1000)

@@ -1,0 +1,110 @@
+"""The user profile: one fixed-layout record of 1 KiB, the same bytes in memory, store and log."""
+
+import zlib
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+LAYOUT_VERSION: Final = 1
+
+#: Events kept one by one: windows that reach no further back are exact, and a `tx_id` seen again
+#: within them is a duplicate.
+KEPT_EVENTS: Final = 12
+#: Merchants counted per user (space-saving sketch).
+KEPT_MERCHANTS: Final = 12
+#: Half-octave bins of the amount histogram: bin 1 starts at 1/sqrt(2), the last above 370,000.
+AMOUNT_BINS: Final = 40
+#: Bucket levels (width, number): 1 min, 10 min, 2 h, 1 day; one bucket more than the window needs.
+BUCKET_WIDTHS_MS: Final = (60_000, 600_000, 7_200_000, 86_400_000)
+BUCKET_COUNTS: Final = (6, 7, 13, 31)
+BUCKETS: Final = sum(BUCKET_COUNTS)
+
+PROFILE: Final = np.dtype(
+    [
+        ("layout_version", "<u2"),
+        ("ring_size", "<u1"),
+        ("ring_next", "<u1"),
+        ("checksum", "<u4"),
+        ("source_offset", "<i8"),
+        ("first_time_ms", "<i8"),
+        ("last_time_ms", "<i8"),
+        ("evicted_time_ms", "<i8"),
+        ("geo_time_ms", "<i8"),
+        ("amount_mean", "<f8"),
+        ("amount_m2", "<f8"),
+        ("hour_sin", "<f8"),
+        ("hour_cos", "<f8"),
+        ("session_gap_s", "<f8"),
+        ("ring_time_ms", "<i8", (KEPT_EVENTS,)),
+        ("ring_tx", "<u8", (KEPT_EVENTS,)),
+        ("latitude", "<f4"),
+        ("longitude", "<f4"),
+        ("event_count", "<u4"),
+        ("device", "<u4"),
+        ("country", "<u4"),
+        ("category", "<u4"),
+        ("typical_counts", "<f4", (3,)),
+        ("typical_gap_s", "<f4"),
+        ("ring_amount", "<f4", (KEPT_EVENTS,)),
+        ("ring_merchant", "<u4", (KEPT_EVENTS,)),
+        ("ring_offset_low", "<u4", (KEPT_EVENTS,)),
+        ("merchants", "<u4", (KEPT_MERCHANTS,)),
+        ("bucket_sums", "<f4", (BUCKETS,)),
+        ("bucket_counts", "<u2", (BUCKETS,)),
+        ("merchant_counts", "<u2", (KEPT_MERCHANTS,)),
+        ("amount_bins", "<u2", (AMOUNT_BINS,)),
+        ("weekdays", "<u2", (7,)),
+        ("ring_risk", "<u2", (KEPT_EVENTS,)),
+        ("ring_flags", "<u1", (KEPT_EVENTS,)),
+        ("reserved", "<u1", (16,)),
+    ]
+)
+PROFILE_BYTES: Final = 1024
+assert PROFILE_BYTES == PROFILE.itemsize, PROFILE.itemsize
+
+ProfileBlock = NDArray[Any]
+"""An array of `PROFILE` records; slots of it are users."""
+
+_CHECKSUM_AT: Final = 4
+_AFTER_CHECKSUM: Final = 8
+
+
+class ProfileError(Exception):
+    """A stored profile is not what was written: wrong size, checksum or layout version."""
+
+
+def empty_profiles(count: int) -> ProfileBlock:
+    """Profiles of users never seen."""
+    block = np.zeros(count, dtype=PROFILE)
+    reset(block, slice(None))
+    return block
+
+
+def reset(block: ProfileBlock, slots: slice | NDArray[np.intp]) -> None:
+    """Make the profiles at `slots` those of users never seen."""
+    block[slots] = np.zeros((), dtype=PROFILE)
+    block["layout_version"][slots] = LAYOUT_VERSION
+    block["source_offset"][slots] = -1
+    block["evicted_time_ms"][slots] = -1
+    block["geo_time_ms"][slots] = -1
+
+
+def seal(record: np.void) -> bytes:
+    """The stored form: the record's bytes with their CRC-32 written in."""
+    image = record.tobytes()
+    checksum = zlib.crc32(image[_AFTER_CHECKSUM:]).to_bytes(4, "little")
+    return image[:_CHECKSUM_AT] + checksum + image[_AFTER_CHECKSUM:]
+
+
+def unseal(image: bytes) -> bytes:
+    """Verify a stored profile and return it. Raises ProfileError, never serves damaged state."""
+    if len(image) != PROFILE_BYTES:
+        raise ProfileError(f"profile of {len(image)} bytes; expected {PROFILE_BYTES}")
+    version = int.from_bytes(image[:2], "little")
+    if version != LAYOUT_VERSION:
+        raise ProfileError(f"profile layout {version}; this build reads {LAYOUT_VERSION}")
+    checksum = int.from_bytes(image[_CHECKSUM_AT:_AFTER_CHECKSUM], "little")
+    if zlib.crc32(image[_AFTER_CHECKSUM:]) != checksum:
+        raise ProfileError("profile checksum differs: the stored bytes are damaged")
+    return image
