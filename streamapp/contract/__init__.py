@@ -1,0 +1,7 @@
+"""The published contract: JSON Schema and AsyncAPI, made from the types the engine decodes with."""
+
+from streamapp.contract.asyncapi import asyncapi
+from streamapp.contract.documents import documents, render
+from streamapp.contract.json_schema import transaction_schema, verdict_schema
+
+__all__ = ["asyncapi", "documents", "render", "transaction_schema", "verdict_schema"]

@@ -1,0 +1,136 @@
+"""AsyncAPI 3.0: every topic, who reads and writes it, keys, headers, bindings."""
+
+from typing import Any, Final, get_args
+
+import streamapp
+from streamapp.contract.json_schema import components
+from streamapp.domain.dead_letter import Reason, Stage
+from streamapp.domain.transaction import PAYLOAD_BYTES_MAX
+from streamapp.domain.verdict import SCHEMA_VERSION, SEVERITIES
+from streamapp.kafka.settings import TopicSettings
+
+Document = dict[str, Any]
+
+_BINDING_VERSION: Final = "0.5.0"
+_USER_KEY: Final[Document] = {"type": "string", "description": "user_id, UTF-8"}
+
+_DEAD_LETTER_HEADERS: Final[dict[str, Document]] = {
+    "dlq.reason": {"enum": [reason.value for reason in Reason]},
+    "dlq.field": {"description": "The field at fault; empty where it is the whole message."},
+    "dlq.stage": {"enum": list(get_args(Stage))},
+    "dlq.detail": {"description": "What was expected; never a value of the payload."},
+    "dlq.topic": {"description": "Where the message was read."},
+    "dlq.partition": {"pattern": r"^\d+$"},
+    "dlq.offset": {"pattern": r"^\d+$"},
+}
+
+_VERDICT_HEADERS: Final[dict[str, Document]] = {
+    "schema_version": {"const": str(SCHEMA_VERSION)},
+    "severity": {"enum": [severity.value for severity in SEVERITIES]},
+}
+
+
+def asyncapi(topics: TopicSettings) -> Document:
+    """The document for these topic names."""
+    return {
+        "asyncapi": "3.0.0",
+        "id": "urn:streamapp",
+        "info": {
+            "title": "streamapp",
+            "version": streamapp.__version__,
+            "description": "Scores payment transactions for fraud while they flow through Kafka.",
+            "license": {"name": "Apache-2.0"},
+        },
+        "defaultContentType": "application/json",
+        "channels": _channels(topics),
+        "operations": _operations(topics),
+        "components": {
+            "messages": _messages(),
+            "schemas": components("#/components/schemas/{name}"),
+        },
+    }
+
+
+def _channels(topics: TopicSettings) -> Document:
+    return {
+        "transactions": _channel(topics, "transactions", "Transaction", "Payments to be scored."),
+        "verdicts": _channel(
+            topics, "verdicts", "Verdict", "One verdict for every valid transaction."
+        ),
+        "anomalies": _channel(
+            topics,
+            "anomalies",
+            "Verdict",
+            f"Verdicts of severity {topics.anomaly_severity} and above.",
+        ),
+        "dead_letters": _channel(
+            topics, "dead_letters", "DeadLetter", "Messages that can't be scored, unchanged."
+        ),
+    }
+
+
+def _channel(topics: TopicSettings, role: Any, message: str, description: str) -> Document:
+    name = topics.name(role)
+    return {
+        "address": name,
+        "description": description,
+        "messages": {message: {"$ref": f"#/components/messages/{message}"}},
+        "bindings": {
+            "kafka": {
+                "topic": name,
+                "partitions": topics.partitions,
+                "replicas": topics.replication_factor,
+                "bindingVersion": _BINDING_VERSION,
+            }
+        },
+    }
+
+
+def _operations(topics: TopicSettings) -> Document:
+    return {
+        "scoreTransactions": _operation("receive", "transactions", "Read what is to be scored."),
+        "publishVerdicts": _operation(
+            "send", "verdicts", "Answer, on the partition number of the transaction."
+        ),
+        "publishAnomalies": _operation(
+            "send", "anomalies", f"Repeat verdicts of {topics.anomaly_severity} and above."
+        ),
+        "publishDeadLetters": _operation(
+            "send", "dead_letters", "Put aside what can't be scored, with the reason."
+        ),
+    }
+
+
+def _operation(action: str, channel: str, summary: str) -> Document:
+    return {
+        "action": action,
+        "channel": {"$ref": f"#/channels/{channel}"},
+        "summary": summary,
+    }
+
+
+def _messages() -> Document:
+    return {
+        "Transaction": _message(f"Transaction v1, at most {PAYLOAD_BYTES_MAX} bytes", _USER_KEY)
+        | {"payload": {"$ref": "#/components/schemas/Transaction"}},
+        "Verdict": _message("Verdict v1", _USER_KEY, _VERDICT_HEADERS)
+        | {"payload": {"$ref": "#/components/schemas/Verdict"}},
+        "DeadLetter": _message(
+            "The bytes as received", {"description": "as received"}, _DEAD_LETTER_HEADERS
+        )
+        | {"contentType": "application/octet-stream"},
+    }
+
+
+def _message(summary: str, key: Document, headers: dict[str, Document] | None = None) -> Document:
+    message: Document = {
+        "summary": summary,
+        "bindings": {"kafka": {"key": key, "bindingVersion": _BINDING_VERSION}},
+    }
+    if headers:
+        message["headers"] = {
+            "type": "object",
+            "properties": {name: {"type": "string"} | rule for name, rule in headers.items()},
+            "required": list(headers),
+        }
+    return message
