@@ -1,0 +1,1 @@
+"""Models over time: training, evaluation, promotion."""
