@@ -1,0 +1,41 @@
+"""What a broker says of its topics, with its silence turned into one clear error."""
+
+from typing import Any, Protocol
+
+from confluent_kafka import KafkaException
+
+from streamapp.kafka.settings import KafkaSettings
+
+#: Longest wait for an answer about topics or offsets, in seconds.
+ANSWER_TIMEOUT_S = 10.0
+
+#: librdkafka's own lines on standard error, down to critical: errors are reported by the caller.
+QUIET = {"log_level": 2}
+
+
+class BrokerError(Exception):
+    """The broker or a topic is not there: one line that says where it was looked for."""
+
+
+class AsksMetadata(Protocol):
+    """Any confluent-kafka client."""
+
+    def list_topics(self, *, timeout: float) -> Any:
+        """Metadata of the whole cluster: asking for one topic might create it."""
+
+
+def topic_partitions(client: AsksMetadata, kafka: KafkaSettings, topic: str) -> list[int]:
+    """The partitions of a topic. Raises BrokerError where there is no broker or no such topic."""
+    try:
+        topics = client.list_topics(timeout=ANSWER_TIMEOUT_S).topics
+    except KafkaException as error:
+        raise BrokerError(
+            f"no broker answered at {kafka.bootstrap_servers} within {ANSWER_TIMEOUT_S:.0f} s"
+            f" ({error.args[0].name()}); start one: streamapp broker start"
+        ) from error
+    if topic not in topics:
+        raise BrokerError(
+            f"topic {topic} does not exist at {kafka.bootstrap_servers};"
+            " a worker creates the topics when it starts: streamapp worker"
+        )
+    return sorted(topics[topic].partitions)
