@@ -56,7 +56,7 @@ def columns_of(
             offset,
             (time_ms := epoch_ms(transaction.timestamp)),
             time_ms,
-            xxhash.xxh3_64_intdigest(transaction.tx_id),
+            xxhash.xxh3_64_intdigest(transaction.tx_id.encode()),
             abs(transaction.amount),  # -0.0 is accepted and is 0
             _NAN if transaction.latitude is None else transaction.latitude,
             _NAN if transaction.longitude is None else transaction.longitude,
@@ -76,7 +76,7 @@ def columns_of(
 @lru_cache(maxsize=65_536)
 def name_hash(name: str | None) -> int:
     """32-bit hash of a name; 0 is kept for «none given»."""
-    return 0 if not name else xxhash.xxh3_64_intdigest(name) % 0xFFFFFFFF + 1
+    return 0 if not name else xxhash.xxh3_64_intdigest(name.encode()) % 0xFFFFFFFF + 1
 
 
 @lru_cache(maxsize=65_536)

@@ -1,0 +1,211 @@
+"""Reasons in words: what a feature's value was, what is usual for this user, and a sentence."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from streamapp.domain.transaction import Transaction
+from streamapp.domain.verdict import Reason
+from streamapp.features.contract import FEATURE_INDEX, FEATURE_NAMES, TYPICAL_NAMES, WINDOWS_MS
+
+#: Reasons of one verdict at most: more than three no analyst reads.
+REASONS_MAX: Final = 3
+
+#: A reason carries at least this share of what pushed the score up.
+SHARE_MIN: Final = 0.05
+
+_TYPICAL: Final = {name: index for index, name in enumerate(TYPICAL_NAMES)}
+_WINDOW_WORDS: Final = {
+    "5m": "5 min",
+    "1h": "1 hour",
+    "24h": "24 hours",
+    "7d": "7 days",
+    "30d": "30 days",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a sentence may draw on: the event, its features, the user's typical values."""
+
+    transaction: Transaction
+    features: list[float]
+    typical: list[float]
+
+    def value(self, feature: str) -> float:
+        """A feature of the event."""
+        return self.features[FEATURE_INDEX[feature]]
+
+    def usual(self, name: str) -> float:
+        """A typical value of the user, by `TYPICAL_NAMES`."""
+        return self.typical[_TYPICAL[name]]
+
+
+def reasons(facts: Facts, contributions: list[float]) -> list[Reason]:
+    """The features that pushed the score up most, strongest first, one for each subject."""
+    total = sum(share for share in contributions if share > 0)
+    if total <= 0:
+        return []
+    order = sorted(range(len(contributions)), key=lambda i: (-contributions[i], i))
+    told: dict[str, Reason] = {}
+    for index in order:
+        if len(told) == REASONS_MAX or contributions[index] < SHARE_MIN * total:
+            break
+        name = FEATURE_NAMES[index]
+        subject, sentence = _SENTENCES[name]
+        if subject not in told:
+            told[subject] = Reason(
+                name,
+                facts.features[index],
+                _typical_of(name, facts),
+                round(contributions[index] / total, 4),
+                sentence(facts),
+            )
+    return list(told.values())
+
+
+def _typical_of(feature: str, facts: Facts) -> float | None:
+    """The feature's usual value for this user, in the feature's own unit; None if not kept."""
+    if facts.usual("event_count") == 0:
+        return None
+    if feature in ("count_5m", "count_1h", "count_24h", "time_since_last"):
+        return round(facts.usual(feature), 2)
+    return _NEUTRAL.get(feature)
+
+
+#: Values that say «as usual» by definition.
+_NEUTRAL: Final = {
+    "amount_zscore": 0.0,
+    "amount_percentile": 0.5,
+    "velocity_ratio": 1.0,
+    "hour_deviation": 0.0,
+    "day_deviation": 0.0,
+    "device_changed": 0.0,
+    "country_changed": 0.0,
+    "category_changed": 0.0,
+    "global_amount_flag": 0.0,
+}
+
+
+def _amount(facts: Facts) -> str:
+    usual = facts.usual("amount")
+    if facts.usual("event_count") == 0 or usual <= 0:
+        return f"amount {facts.transaction.amount:,.2f}, the first of this user"
+    ratio = facts.transaction.amount / usual
+    if ratio >= 1.5:
+        return f"amount {ratio:.1f}× this user's usual"
+    return f"amount {facts.transaction.amount:,.2f}, usually {usual:,.2f}"
+
+
+def _count(window: str) -> Callable[[Facts], str]:
+    def sentence(facts: Facts) -> str:
+        count = round(facts.value(f"count_{window}")) + 1
+        usual = ""
+        if f"count_{window}" in _TYPICAL and facts.usual("event_count") > 0:
+            usual = f", usually {round(facts.usual(f'count_{window}')) + 1}"
+        payments = "payment" if count == 1 else "payments"
+        return f"{count} {payments} in {_WINDOW_WORDS[window]}{usual}"
+
+    return sentence
+
+
+def _spent(window: str) -> Callable[[Facts], str]:
+    def sentence(facts: Facts) -> str:
+        return f"{facts.value(f'sum_{window}'):,.2f} spent in the {_WINDOW_WORDS[window]} before"
+
+    return sentence
+
+
+def _average(window: str) -> Callable[[Facts], str]:
+    def sentence(facts: Facts) -> str:
+        mean = facts.value(f"mean_{window}")
+        return f"payments of {mean:,.2f} on average in the {_WINDOW_WORDS[window]} before"
+
+    return sentence
+
+
+def _merchants(window: str) -> Callable[[Facts], str]:
+    def sentence(facts: Facts) -> str:
+        count = round(facts.value(f"distinct_merchants_{window}"))
+        return f"{count} different merchants in the {_WINDOW_WORDS[window]} before"
+
+    return sentence
+
+
+def _velocity(facts: Facts) -> str:
+    return f"{facts.value('velocity_ratio'):.1f}× this user's usual payments a day"
+
+
+def _hour(facts: Facts) -> str:
+    usual = facts.usual("hour")
+    around = f" (around {int(usual):02d}:00)" if usual >= 0 else ""
+    return f"{facts.value('hour_deviation'):.0f} h away from this user's usual hour{around}"
+
+
+def _weekday(_facts: Facts) -> str:
+    return "on a weekday this user seldom pays on"
+
+
+def _since_last(facts: Facts) -> str:
+    gap = _duration(facts.value("time_since_last"))
+    if facts.usual("event_count") < 2:
+        return f"{gap} since the last payment"
+    return f"{gap} since the last payment, usually {_duration(facts.usual('time_since_last'))}"
+
+
+def _merchant(facts: Facts) -> str:
+    share = facts.value("merchant_familiarity")
+    if share == 0:
+        return "a merchant this user has not paid before"
+    return f"a merchant with {share:.0%} of this user's payments"
+
+
+def _new_user(facts: Facts) -> str:
+    return f"little is known of this user: {round(facts.usual('event_count'))} earlier payments"
+
+
+def _session(facts: Facts) -> str:
+    return f"active again after {_duration(facts.value('session_gap'))} of silence"
+
+
+def _speed(facts: Facts) -> str:
+    distance, speed = facts.value("distance_km"), facts.value("speed_kmh")
+    return f"{distance:,.0f} km from the last payment, {speed:,.0f} km/h"
+
+
+def _fixed(text: str) -> Callable[[Facts], str]:
+    return lambda _facts: text
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
+        if seconds >= length:
+            count = round(seconds / length)
+            return f"{count} {unit}{'s' if count != 1 else ''}"
+    return f"{round(seconds)} s"
+
+
+#: Of each feature: its subject (one reason for each) and its sentence.
+_SENTENCES: Final[dict[str, tuple[str, Callable[[Facts], str]]]] = {
+    "log_amount": ("amount", _amount),
+    "amount_zscore": ("amount", _amount),
+    "amount_percentile": ("amount", _amount),
+    "global_amount_flag": ("amount", _fixed("amount among the highest of all users")),
+    "velocity_ratio": ("velocity", _velocity),
+    "hour_deviation": ("hour", _hour),
+    "day_deviation": ("weekday", _weekday),
+    "time_since_last": ("gap", _since_last),
+    "merchant_familiarity": ("merchant", _merchant),
+    "is_new_user": ("new", _new_user),
+    **{f"count_{w}": ("velocity", _count(w)) for w in WINDOWS_MS},
+    **{f"sum_{w}": ("spending", _spent(w)) for w in WINDOWS_MS},
+    **{f"mean_{w}": ("spending", _average(w)) for w in WINDOWS_MS},
+    **{f"distinct_merchants_{w}": ("merchants", _merchants(w)) for w in ("5m", "1h", "24h")},
+    "session_gap": ("session", _session),
+    "device_changed": ("device", _fixed("another device than last time")),
+    "country_changed": ("country", _fixed("another country than last time")),
+    "category_changed": ("category", _fixed("another kind of merchant than last time")),
+    "distance_km": ("place", _speed),
+    "speed_kmh": ("place", _speed),
+}
+assert set(_SENTENCES) == set(FEATURE_NAMES)

@@ -1,0 +1,65 @@
+"""What a partition knows beside its profiles: position, stream time, half-space trees."""
+
+import struct
+import zlib
+from dataclasses import dataclass, field
+from typing import Final
+
+from streamapp.scoring.admission import StreamClock
+from streamapp.scoring.half_space_trees import HalfSpaceState, HalfSpaceTreesArrays
+
+LAYOUT_VERSION: Final = 1
+
+# layout version, CRC-32 of what follows it, source offset, stream time, run of refusals, model
+_HEADER: Final = struct.Struct("<HxxIqqI64s")
+_CHECKED_FROM: Final = 8
+
+
+class PartitionStateError(Exception):
+    """Stored partition state is not what was written: size, checksum or layout version."""
+
+
+@dataclass(slots=True)
+class PartitionState:
+    """State of one partition after the record at `source_offset` (-1: none yet)."""
+
+    model_version: str
+    half_space: HalfSpaceState
+    source_offset: int = -1
+    clock: StreamClock = field(default_factory=StreamClock)
+
+    @classmethod
+    def initial(cls, model_version: str, trees: HalfSpaceTreesArrays) -> "PartitionState":
+        """The state before the first record."""
+        return cls(model_version, HalfSpaceState.empty(trees))
+
+    def to_bytes(self, trees: HalfSpaceTreesArrays) -> bytes:
+        """The stored form: header with a checksum, then the trees' masses."""
+        masses = self.half_space.to_bytes(trees)
+        version = self.model_version.encode()
+        clock = self.clock
+        fields = (self.source_offset, clock.time_ms, clock.ahead_run, version)
+        unchecked = _HEADER.pack(LAYOUT_VERSION, 0, *fields) + masses
+        checksum = zlib.crc32(unchecked[_CHECKED_FROM:])
+        return _HEADER.pack(LAYOUT_VERSION, checksum, *fields) + masses
+
+    @classmethod
+    def from_bytes(
+        cls, image: bytes, model_version: str, trees: HalfSpaceTreesArrays
+    ) -> "PartitionState":
+        """Read the stored form. Raises PartitionStateError where it is damaged.
+
+        Masses learned for another model's trees mean nothing to these: they start anew.
+        """
+        if len(image) < _HEADER.size:
+            raise PartitionStateError(f"partition state of {len(image)} bytes is too short")
+        layout, checksum, offset, time_ms, ahead_run, version = _HEADER.unpack_from(image)
+        if layout != LAYOUT_VERSION:
+            raise PartitionStateError(f"state layout {layout}; this build reads {LAYOUT_VERSION}")
+        if zlib.crc32(image[_CHECKED_FROM:]) != checksum:
+            raise PartitionStateError("partition state checksum differs: the bytes are damaged")
+        clock = StreamClock(time_ms, ahead_run)
+        if version.rstrip(b"\0").decode() != model_version:
+            return cls(model_version, HalfSpaceState.empty(trees), offset, clock)
+        half_space = HalfSpaceState.from_bytes(trees, image[_HEADER.size :])
+        return cls(model_version, half_space, offset, clock)
