@@ -228,7 +228,10 @@ def _read_manifest(path: Path) -> _Manifest:
             f"{path}: not a manifest of format {FORMAT}: {error}; {_MEND}"
         ) from error
     if manifest.version != _version_of(manifest):
-        raise ArtifactError(f"{path}: version {manifest.version} is not its digest; {_MEND}")
+        raise ArtifactError(
+            f"{path}: version is {manifest.version!r}, by its content it should be "
+            f"{_version_of(manifest)}; {_MEND}"
+        )
     return manifest
 
 
