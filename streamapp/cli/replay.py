@@ -1,7 +1,5 @@
 """`streamapp replay`: send recorded traffic to the topic of transactions."""
 
-import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -15,6 +13,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 from streamapp.cli.errors import UsageError
 from streamapp.cli.settings import load_settings
+from streamapp.cli.signals import stop_on_signals
 from streamapp.domain.transaction import rfc3339
 from streamapp.kafka.metadata import BrokerError
 from streamapp.replay.errors import RecordedError
@@ -58,7 +57,7 @@ def replay(
     settings = load_settings(config)
     path = _path(file)
     try:
-        with _stop_on_signals() as stop, _progress(_rows(path, limit, skip)) as on_progress:
+        with stop_on_signals() as stop, _progress(_rows(path, limit, skip)) as on_progress:
             sent = send(
                 recorded(path, limit=limit, skip=skip),
                 kafka=settings.kafka,
@@ -122,23 +121,6 @@ def _rows(path: Path, limit: int | None, skip: int) -> int | None:
     if rows is None:
         return limit
     return max(rows - skip, 0) if limit is None else min(max(rows - skip, 0), limit)
-
-
-@contextmanager
-def _stop_on_signals() -> Iterator[threading.Event]:
-    """An event set by the first Ctrl-C or SIGTERM; the second Ctrl-C ends at once."""
-    stop = threading.Event()
-
-    def ask_to_stop(_signal: int, _frame: object) -> None:
-        stop.set()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    before = {kind: signal.signal(kind, ask_to_stop) for kind in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for kind, handler in before.items():
-            signal.signal(kind, handler)
 
 
 @contextmanager

@@ -209,12 +209,12 @@ def _looked_at(message: bytes) -> tuple[bytes, int, int]:
         peek = _peek(message)
         label = LABEL_UNKNOWN if peek.is_fraud is None else int(peek.is_fraud)
         return peek.user_id.encode(), epoch_ms(peek.timestamp), label
-    except (msgspec.DecodeError, UnicodeError):
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         return _key_of(message), TIME_UNKNOWN, LABEL_UNKNOWN
 
 
 def _key_of(message: bytes) -> bytes:
     try:
         return _peek_user(message).user_id.encode()
-    except (msgspec.DecodeError, UnicodeError):
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         return b""

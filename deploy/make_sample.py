@@ -1,7 +1,7 @@
 """Cuts the shipped samples out of the full recordings, the same bytes each time.
 
-    python -m streamapp.replay.sample.make sparkov SPARKOV.parquet
-    python -m streamapp.replay.sample.make handbook HANDBOOK.parquet
+    python deploy/make_sample.py sparkov SPARKOV.parquet
+    python deploy/make_sample.py handbook HANDBOOK.parquet
 
 Users are kept whole: a seeded draw of card holders, with every payment of theirs in the recording,
 in its order, so that histories, bursts and pauses are those of the full data.
@@ -60,7 +60,7 @@ def write(table: pa.Table, path: Path) -> None:
 def main(arguments: list[str]) -> None:
     """Cut one sample; the arguments are its name and the path of the full recording."""
     if len(arguments) != 2 or arguments[0] not in NAMES:
-        sys.exit(f"usage: python -m streamapp.replay.sample.make {'|'.join(NAMES)} RECORDING")
+        sys.exit(f"usage: python deploy/make_sample.py {'|'.join(NAMES)} RECORDING")
     name, recording = arguments
     write(cut(pq.read_table(recording), USERS[name]), sample(name))
 
