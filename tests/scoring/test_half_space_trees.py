@@ -101,6 +101,20 @@ def test_any_trees_and_any_cuts_agree_with_river(data: st.DataObject) -> None:
     assert expected.tobytes() == scores.tobytes()
 
 
+def test_a_value_at_a_threshold_goes_right_as_in_river() -> None:
+    """Rows made of the trees' own thresholds, under limits that scale to themselves."""
+    options = {"n_trees": 5, "height": 6, "window_size": 64}
+    model = river(**options)
+    model.learn_one({0: 0.5})
+    unit = (np.zeros(1), np.ones(1))
+    trees = half_space_trees_from_river(model, np.zeros(1, np.int64), *unit)
+    rows = np.random.default_rng(6).permutation(trees.thresholds.reshape(-1, 1))
+    learn = np.ones(len(rows), bool)
+    expected = scores_of_river(river(**options), rows, learn)
+    scores, _ = scores_in_batches(trees, rows, learn, [100])
+    assert expected.tobytes() == scores.tobytes()
+
+
 @pytest.fixture(scope="module")
 def trees() -> HalfSpaceTreesArrays:
     return planted(5, n_trees=6, height=5, window_size=50)
