@@ -19,7 +19,7 @@ from streamapp.cli.signals import stop_on_signals
 from streamapp.domain.dead_letter import Reason
 from streamapp.domain.transaction import rfc3339
 from streamapp.kafka.dead_letters import REASONS, DeadLetterReader, Letter, Span
-from streamapp.kafka.metadata import BrokerError
+from streamapp.kafka.metadata import TopicError
 from streamapp.kafka.redrive import Choice, Redriven, redrive
 
 app = typer.Typer(help="Dead letters: list them, show one, send them back.", no_args_is_help=True)
@@ -119,7 +119,7 @@ def redrive_letters(
         times_max=max_times,
     )
     topics = settings.topics
-    with _broker_errors(), stop_on_signals() as stop, _progress() as on_progress:
+    with _topic_errors(), stop_on_signals() as stop, _progress() as on_progress:
         done = redrive(
             settings.kafka,
             topics.name("dead_letters"),
@@ -224,17 +224,17 @@ def _sentence(done: Redriven, dry_run: bool) -> str:
 @contextmanager
 def _reader(settings: Settings) -> Iterator[DeadLetterReader]:
     with (
-        _broker_errors(),
+        _topic_errors(),
         DeadLetterReader(settings.kafka, settings.topics.name("dead_letters")) as reader,
     ):
         yield reader
 
 
 @contextmanager
-def _broker_errors() -> Iterator[None]:
+def _topic_errors() -> Iterator[None]:
     try:
         yield
-    except BrokerError as error:
+    except TopicError as error:
         raise UsageError(str(error)) from error
 
 

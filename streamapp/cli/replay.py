@@ -15,7 +15,7 @@ from streamapp.cli.errors import UsageError
 from streamapp.cli.settings import load_settings
 from streamapp.cli.signals import stop_on_signals
 from streamapp.domain.transaction import rfc3339
-from streamapp.kafka.metadata import BrokerError
+from streamapp.kafka.metadata import TopicError
 from streamapp.replay.errors import RecordedError
 from streamapp.replay.producer import Sent, send
 from streamapp.replay.reader import recorded, row_count
@@ -67,7 +67,7 @@ def replay(
                 stop=stop,
                 on_progress=on_progress,
             )
-    except (BrokerError, RecordedError) as error:
+    except (TopicError, RecordedError) as error:
         raise UsageError(str(error)) from error
     if json:
         json.write_bytes(msgspec.json.format(msgspec.json.encode(figures(sent)), indent=2))

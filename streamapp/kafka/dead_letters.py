@@ -8,7 +8,7 @@ from typing import Any, Self
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from streamapp.domain.dead_letter import Reason
-from streamapp.kafka.metadata import ANSWER_TIMEOUT_S, QUIET, BrokerError, topic_partitions
+from streamapp.kafka.metadata import ANSWER_TIMEOUT_S, QUIET, TopicError, topic_partitions
 from streamapp.kafka.settings import KafkaSettings
 
 #: Header that counts how often a message was sent back to its source topic.
@@ -69,7 +69,7 @@ class DeadLetterReader:
     """Reads committed dead letters up to where the topic ends now; close it after use."""
 
     def __init__(self, kafka: KafkaSettings, topic: str, group: str = "streamapp.dlq") -> None:
-        """Raises BrokerError where the broker or the topic is not there."""
+        """Raises TopicError where the broker or the topic is not there."""
         self.topic = topic
         self.consumer = Consumer(
             {
@@ -105,7 +105,7 @@ class DeadLetterReader:
     def read(self, spans: Mapping[int, Span]) -> Iterator[Letter]:
         """The letters in these spans, each partition in order, partitions in any.
 
-        Offsets may be missing (transaction markers, retention). Raises BrokerError when the broker
+        Offsets may be missing (transaction markers, retention). Raises TopicError when the broker
         says nothing for `ANSWER_TIMEOUT_S`.
         """
         open_ends = {part: span.end for part, span in spans.items() if span.start < span.end}
@@ -117,7 +117,7 @@ class DeadLetterReader:
             if messages:
                 heard = time.monotonic()
             elif time.monotonic() - heard > ANSWER_TIMEOUT_S:
-                raise BrokerError(f"{self.topic} was silent for {ANSWER_TIMEOUT_S:.0f} s")
+                raise TopicError(f"{self.topic} was silent for {ANSWER_TIMEOUT_S:.0f} s")
             for message in messages:
                 yield from self._letter(message, open_ends)
         self.consumer.unassign()
@@ -152,7 +152,7 @@ def _number(value: int | None) -> int:
     return value
 
 
-def _unreadable(place: TopicPartition, error: KafkaError) -> BrokerError:
-    return BrokerError(
+def _unreadable(place: TopicPartition, error: KafkaError) -> TopicError:
+    return TopicError(
         f"reading {place.topic}[{place.partition}] at offset {place.offset}: {error.str()}"
     )

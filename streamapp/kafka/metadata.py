@@ -13,8 +13,8 @@ ANSWER_TIMEOUT_S = 10.0
 QUIET = {"log_level": 2}
 
 
-class BrokerError(Exception):
-    """The broker or a topic is not there: one line that says where it was looked for."""
+class TopicError(Exception):
+    """A topic cannot be read or written: one line that says where, why, and what to do."""
 
 
 class AsksMetadata(Protocol):
@@ -25,16 +25,16 @@ class AsksMetadata(Protocol):
 
 
 def topic_partitions(client: AsksMetadata, kafka: KafkaSettings, topic: str) -> list[int]:
-    """The partitions of a topic. Raises BrokerError where there is no broker or no such topic."""
+    """The partitions of a topic. Raises TopicError where there is no broker or no such topic."""
     try:
         topics = client.list_topics(timeout=ANSWER_TIMEOUT_S).topics
     except KafkaException as error:
-        raise BrokerError(
+        raise TopicError(
             f"no broker answered at {kafka.bootstrap_servers} within {ANSWER_TIMEOUT_S:.0f} s"
             f" ({error.args[0].name()}); start one: streamapp broker start"
         ) from error
     if topic not in topics:
-        raise BrokerError(
+        raise TopicError(
             f"topic {topic} does not exist at {kafka.bootstrap_servers};"
             " a worker creates the topics when it starts: streamapp worker"
         )

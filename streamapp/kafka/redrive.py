@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from streamapp.kafka.dead_letters import REASONS, REDRIVEN, DeadLetterReader, Letter, Span
-from streamapp.kafka.metadata import ANSWER_TIMEOUT_S, QUIET, BrokerError, topic_partitions
+from streamapp.kafka.metadata import ANSWER_TIMEOUT_S, QUIET, TopicError, topic_partitions
 from streamapp.kafka.settings import KafkaSettings
 
 GROUP = "streamapp.dlq.redrive"
@@ -83,7 +83,7 @@ def redrive(
     """Send the chosen letters of topic `dead_letters`, as it stands now, back to topic `source`.
 
     Bytes, key and partition are those of the refused record. Letters of other topics are left.
-    A failed delivery ends the run. Raises BrokerError where broker or topic is not there.
+    A failed delivery ends the run. Raises TopicError where broker or topic is not there.
     """
     with DeadLetterReader(kafka, dead_letters, GROUP) as reader:
         run = _Run(kafka, reader, source, choice, dry_run)
@@ -205,7 +205,7 @@ def _chosen(spans: Mapping[int, Span], choice: Choice) -> dict[int, Span]:
     if choice.partition is None:
         return dict(spans)
     if choice.partition not in spans:
-        raise BrokerError(f"there is no partition {choice.partition}, only 0 to {len(spans) - 1}")
+        raise TopicError(f"there is no partition {choice.partition}, only 0 to {len(spans) - 1}")
     span = spans[choice.partition]
     if choice.offsets is not None:
         span = Span(max(span.start, choice.offsets.start), min(span.end, choice.offsets.end))
@@ -221,7 +221,7 @@ def _progress(reader: DeadLetterReader, spans: Mapping[int, Span], choice: Choic
     try:
         committed = reader.consumer.committed(places, timeout=ANSWER_TIMEOUT_S)
     except KafkaException as error:
-        raise BrokerError(f"reading progress of group {GROUP}: {error.args[0].str()}") from error
+        raise TopicError(f"reading progress of group {GROUP}: {error.args[0].str()}") from error
     for place in committed:
         marks = afresh[place.partition]
         if 0 <= place.offset <= spans[place.partition].end:  # beyond it: of a topic now deleted
@@ -252,7 +252,7 @@ def _commit(reader: DeadLetterReader, places: list[TopicPartition]) -> None:
     try:
         reader.consumer.commit(offsets=places, asynchronous=False)
     except KafkaException as error:
-        raise BrokerError(f"recording progress of group {GROUP}: {error.args[0].str()}") from error
+        raise TopicError(f"recording progress of group {GROUP}: {error.args[0].str()}") from error
 
 
 def _headers_back(letter: Letter) -> list[tuple[str, str | bytes | None]]:

@@ -86,7 +86,7 @@ def send(
 
     After `stop` what was handed over is flushed for `flush_timeout_s` at most. Failed deliveries
     are counted by error, and more than `FAILURES_MAX` of them end the replay.
-    Raises BrokerError where the broker or the topic is not there; RecordedError from `batches`.
+    Raises TopicError where the broker or the topic is not there; RecordedError from `batches`.
     """
     sender = _Sender(kafka, topic, partitioner, stop or threading.Event(), on_progress)
     schedule = schedule or AtOnce()
