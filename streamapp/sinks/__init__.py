@@ -1,0 +1,1 @@
+"""Where verdicts go: alerts, PostgreSQL, Parquet and Redis, each its own consumer group."""

@@ -1,0 +1,1 @@
+"""Anomalies as alerts for people: on the console or to a webhook."""

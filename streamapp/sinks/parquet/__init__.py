@@ -1,0 +1,1 @@
+"""Verdicts as Parquet files that DuckDB, pandas and Spark read: the embedded default."""

@@ -1,0 +1,1 @@
+"""Verdicts as rows of one PostgreSQL table, upserted in batches by COPY."""

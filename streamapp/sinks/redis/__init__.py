@@ -1,0 +1,1 @@
+"""The latest verdict of each user, kept in Redis for readers."""
