@@ -24,9 +24,9 @@ ENV PATH=/opt/streamapp/bin:$PATH \
 USER 10001:10001
 WORKDIR /var/lib/streamapp
 VOLUME ["/var/lib/streamapp", "/var/cache/streamapp"]
-EXPOSE 8000
+EXPOSE 6066
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
-    CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8000/metrics', timeout=3)"]
+    CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:6066/healthz', timeout=3)"]
 ENTRYPOINT ["streamapp"]
 CMD ["worker"]

@@ -1,7 +1,8 @@
 """The rules themselves find what they are for; a rule that can't fail guards nothing."""
 
 import pytest
-import tidy_rules as rules
+
+from tests.tidy import tidy_rules as rules
 
 
 def test_long_function_is_found() -> None:
