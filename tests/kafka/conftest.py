@@ -1,37 +1,35 @@
-"""A broker and fresh topics for the tests of replay and dead letters."""
+"""Connection and fresh topics for the tests of replay and dead letters."""
 
-from collections.abc import Iterator
-from itertools import count
+from typing import Protocol
 
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from streamapp.broker.local import LocalBroker
 from streamapp.kafka.settings import KafkaSettings, TopicSettings
 
 PARTITIONS = 4
 
-_numbers = count()
 
+class Broker(Protocol):
+    """What the shared broker fixture tells of itself."""
 
-@pytest.fixture(scope="session")
-def kafka() -> Iterator[KafkaSettings]:
-    """Where a broker of this session's own answers."""
-    with LocalBroker.start("noida") as broker:
-        yield KafkaSettings(bootstrap_servers=broker.bootstrap_servers)
+    @property
+    def bootstrap_servers(self) -> str:
+        """Where it answers."""
 
 
 @pytest.fixture
-def topics(kafka: KafkaSettings) -> TopicSettings:
+def kafka(kafka_broker: Broker) -> KafkaSettings:
+    """How to reach the session's broker."""
+    return KafkaSettings(bootstrap_servers=kafka_broker.bootstrap_servers)
+
+
+@pytest.fixture
+def topics(kafka: KafkaSettings, topic_prefix: str) -> TopicSettings:
     """Names of topics that no other test uses; those of transactions and dead letters exist."""
-    names = TopicSettings(prefix=f"test{next(_numbers)}.", partitions=PARTITIONS)
+    names = TopicSettings(prefix=topic_prefix, partitions=PARTITIONS)
     admin = AdminClient(kafka.librdkafka())
-    created = admin.create_topics(
-        [
-            NewTopic(names.name("transactions"), PARTITIONS, 1),
-            NewTopic(names.name("dead_letters"), PARTITIONS, 1),
-        ]
-    )
-    for future in created.values():
+    roles = (names.name("transactions"), names.name("dead_letters"))
+    for future in admin.create_topics([NewTopic(role, PARTITIONS, 1) for role in roles]).values():
         future.result(timeout=30)
     return names
