@@ -9,7 +9,7 @@ PORT ?= 9092
 
 .PHONY: help
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: .venv/.installed ## make .venv with the command streamapp in it (PYTHON=python3.12 to choose)
@@ -63,7 +63,11 @@ check: lint test ## lint and test: what has to pass before a commit
 
 .PHONY: contract
 contract: setup ## write docs/contract/*.json again from the code
-	@$(BIN)/python -m streamapp.contract --write docs/contract
+	@$(BIN)/streamapp contract --write docs/contract
+
+.PHONY: settings-reference
+settings-reference: setup ## write docs/settings.md again from the code
+	@$(BIN)/python -m tests.deploy.settings_reference
 
 .PHONY: lock
 lock: ## write the lock files again (ARGS=--upgrade takes the newest versions)

@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
-import typer.main
 import yaml
 
 from streamapp.cli.main import app
 from streamapp.cli.settings import known_variables
+from tests.deploy.cli_tree import unknown_word
 
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
@@ -64,13 +63,7 @@ def test_image_does_not_run_as_root() -> None:
 @pytest.mark.parametrize("name", sorted(OURS))
 def test_commands_exist(name: str) -> None:
     """Each of our services runs a command that `streamapp --help` knows."""
-    command = typer.main.get_command(app)
-    words = [str(word) for word in SERVICES[name]["command"]]
-    with typer.Context(command) as context:
-        found = command
-        while words and hasattr(found, "get_command"):
-            found = found.get_command(context, words.pop(0))
-            assert found is not None, SERVICES[name]["command"]
+    assert unknown_word(app, SERVICES[name]["command"]) is None
 
 
 @pytest.mark.parametrize("name", sorted(OURS))
