@@ -80,6 +80,7 @@ class DeadLetterReader:
                 "auto.offset.reset": "error",
                 "isolation.level": "read_committed",
                 "enable.partition.eof": True,
+                "fetch.wait.max.ms": 50,  # the end is told by an empty fetch: don't let it hang
             }
         )
         self._partitions = topic_partitions(self.consumer, kafka, topic)
@@ -113,7 +114,7 @@ class DeadLetterReader:
         self.consumer.assign(places)
         heard = time.monotonic()
         while open_ends:
-            messages = self.consumer.consume(_BATCH_MESSAGES, timeout=0.5)
+            messages = self.consumer.consume(_BATCH_MESSAGES, timeout=0.1)
             if messages:
                 heard = time.monotonic()
             elif time.monotonic() - heard > ANSWER_TIMEOUT_S:

@@ -19,6 +19,7 @@ def read_all(kafka: KafkaSettings, topic: str) -> list[Message]:
             "group.id": "test-reader",
             "enable.auto.commit": False,
             "enable.partition.eof": True,
+            "fetch.wait.max.ms": 50,
         }
     )
     partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
@@ -28,7 +29,7 @@ def read_all(kafka: KafkaSettings, topic: str) -> list[Message]:
     deadline = time.monotonic() + _DEADLINE_S
     while ended < len(partitions):
         assert time.monotonic() < deadline, f"{topic} was not read to its end"
-        for message in consumer.consume(10_000, timeout=0.5):
+        for message in consumer.consume(10_000, timeout=0.1):
             if message.error():
                 ended += 1
             else:

@@ -1,7 +1,12 @@
 """`streamapp replay` against a real broker: all there, in order, where Java's producers put it."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 import threading
+import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -151,3 +156,29 @@ def test_mistakes_are_usage_errors(
     """A mistake of the user's is one line that says how to mend it."""
     with pytest.raises(UsageError, match=message):
         _run(monkeypatch, kafka, topics, *arguments)
+
+
+def test_ctrl_c_flushes_and_says_how_many_were_sent(
+    kafka: KafkaSettings, topics: TopicSettings
+) -> None:
+    """The first SIGINT ends the replay with exit code 130; what it says was sent is there."""
+    program = "import typer; from streamapp.cli.replay import replay; typer.run(replay)"
+    variables = {
+        "STREAMAPP_KAFKA__BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
+        "STREAMAPP_TOPICS__PREFIX": topics.prefix,
+    }
+    running = subprocess.Popen(
+        [sys.executable, "-c", program, "sample:sparkov", "--rate", "500"],
+        env=os.environ | variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    topic = topics.name("transactions")
+    deadline = time.monotonic() + 60
+    while not read_all(kafka, topic):
+        assert time.monotonic() < deadline, "nothing was sent"
+    running.send_signal(signal.SIGINT)
+    output = running.communicate(timeout=60)[0].decode()
+    assert 130 == running.returncode
+    sent = len(read_all(kafka, topic))
+    assert f"interrupted: {sent:,} sent to {topic}; {sent:,} acknowledged" in output
