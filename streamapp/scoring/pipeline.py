@@ -9,6 +9,7 @@ import msgspec
 from streamapp.domain.dead_letter import Rejected
 from streamapp.domain.verdict import Verdict, decode_verdict
 from streamapp.scoring.artifact import ModelArtifact, load
+from streamapp.scoring.default_model import default_model_dir
 from streamapp.scoring.partition_state import PartitionState
 from streamapp.scoring.policy import Policy
 from streamapp.scoring.process import Records, ScoredBatch, process
@@ -22,11 +23,11 @@ BATCH_RECORDS: Final = 256
 class Pipeline:
     """One partition's pipeline with its state in memory.
 
-        from streamapp.scoring import Pipeline
-        pipeline = Pipeline.load("models/default")
-        for verdict in pipeline.score([{"tx_id": "1", "user_id": "ann", "amount": 12.5,
-                                        "timestamp": "2026-01-05T09:00:00Z"}]):
-            print(verdict.severity, verdict.risk_score)
+    from streamapp.scoring import Pipeline
+    pipeline = Pipeline.load()
+    for verdict in pipeline.score([{"tx_id": "1", "user_id": "ann", "amount": 12.5,
+                                    "timestamp": "2026-01-05T09:00:00Z"}]):
+        print(verdict.severity, verdict.risk_score)
     """
 
     def __init__(
@@ -45,9 +46,12 @@ class Pipeline:
         self._next_offset = 0
 
     @classmethod
-    def load(cls, directory: str | Path, policy: Policy | None = None) -> "Pipeline":
-        """A pipeline with the model artifact in `directory`. Raises ArtifactError."""
-        return cls(load(Path(directory)), policy)
+    def load(cls, directory: str | Path | None = None, policy: Policy | None = None) -> "Pipeline":
+        """A pipeline with the model artifact in `directory`, by default the one that ships.
+
+        Raises ArtifactError.
+        """
+        return cls(load(Path(directory) if directory else default_model_dir()), policy)
 
     def score(self, transactions: Iterable[Mapping[str, Any]]) -> list[Verdict | Rejected]:
         """The verdict on each transaction, in order; a `Rejected` says why where there is none."""
@@ -67,9 +71,7 @@ class Pipeline:
             outcomes += [found[row] for row in range(len(chunk))]
         return outcomes
 
-    def process(
-        self, keys: Sequence[bytes | None], values: Sequence[bytes | None]
-    ) -> ScoredBatch:
+    def process(self, keys: Sequence[bytes | None], values: Sequence[bytes | None]) -> ScoredBatch:
         """Score records as the topic holds them; their offsets go on from the last call's."""
         offsets = range(self._next_offset, self._next_offset + len(values))
         self._next_offset += len(values)

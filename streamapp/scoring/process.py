@@ -16,7 +16,7 @@ from streamapp.domain.transaction import Transaction
 from streamapp.features.columns import Columns, columns_of
 from streamapp.features.contract import FeatureParameters
 from streamapp.features.kernel import APPLIED, DUPLICATE, FENCED, FeatureBlock, compute
-from streamapp.scoring.admission import TIME_AHEAD
+from streamapp.scoring.admission import TIME_AHEAD, StreamClock
 from streamapp.scoring.artifact import ModelArtifact
 from streamapp.scoring.partition_state import PartitionState
 from streamapp.scoring.policy import Policy
@@ -55,25 +55,33 @@ class ScoredBatch:
 
 
 @dataclass(frozen=True, slots=True)
-class _Admitted:
-    """Decoded and admitted transactions with the record rows they came from."""
+class Featured:
+    """Decoded and admitted transactions of a batch with their features, and what was refused.
+
+    rows: index of each transaction's record; slots (n,): of its user's profile.
+    """
 
     transactions: list[Transaction]
     rows: list[int]
     columns: Columns
+    slots: NDArray[np.int64]
+    features: FeatureBlock
+    dead_letters: list[DeadLetter]
 
 
 def process(
-    records: Records, profiles: Profiles, state: PartitionState, model: ModelArtifact, policy: Policy
+    records: Records,
+    profiles: Profiles,
+    state: PartitionState,
+    model: ModelArtifact,
+    policy: Policy,
 ) -> ScoredBatch:
     """Score `records` in order; `profiles` and `state` are changed in place."""
-    stream_time_ms = state.clock.time_ms
-    batch, dead_letters = _admit(records, state, policy)
+    parameters = FeatureParameters(model.global_amount_limit, policy.time_zone)
+    batch = featurise(records, profiles, state.clock, parameters)
     if records.offsets:
         state.source_offset = max(state.source_offset, records.offsets[-1])
-    slots = profiles.slots([transaction.user_id for transaction in batch.transactions])
-    parameters = FeatureParameters(model.global_amount_limit, policy.time_zone)
-    features, _ = compute(batch.columns, slots, profiles.block, stream_time_ms, parameters)
+    features, slots = batch.features, batch.slots
     applied = np.flatnonzero(features.status == APPLIED)
     risk = assess(features, applied, state.half_space, model, policy.cutoffs)
     _keep_decisions(profiles, slots[applied], features, applied, risk, batch.columns)
@@ -86,7 +94,7 @@ def process(
         users=[user for _, user, *_ in verdicts],
         payloads=[payload for *_, payload, _ in verdicts],
         severities=[severity for *_, severity in verdicts],
-        dead_letters=dead_letters,
+        dead_letters=batch.dead_letters,
         touched=np.unique(slots[applied]),
         fenced=int((features.status == FENCED).sum()),
         late=int(features.is_late.sum()),
@@ -94,13 +102,18 @@ def process(
     )
 
 
-def _admit(
-    records: Records, state: PartitionState, policy: Policy
-) -> tuple[_Admitted, list[DeadLetter]]:
+def featurise(
+    records: Records, profiles: Profiles, clock: StreamClock, parameters: FeatureParameters
+) -> Featured:
+    """The part before any model: what training sees is what serving sees.
+
+    Decodes, admits and computes features in record order; `profiles` and `clock` move on.
+    """
+    stream_time_ms = clock.time_ms
     transactions, rows, rejected = decode_batch(records.keys, records.values)
     offsets = [records.offsets[row] for row in rows]
-    columns = columns_of(transactions, offsets, policy.time_zone)
-    admitted = state.clock.admit(columns.time_ms)
+    columns = columns_of(transactions, offsets, parameters.time_zone)
+    admitted = clock.admit(columns.time_ms)
     if not admitted.all():
         kept = np.flatnonzero(admitted)
         rejected += [(rows[i], TIME_AHEAD) for i in np.flatnonzero(~admitted)]
@@ -108,9 +121,10 @@ def _admit(
         transactions = [transactions[i] for i in kept]
         rows = [rows[i] for i in kept]
         columns = Columns(columns.records[kept])
-    return _Admitted(transactions, rows, columns), [
-        _dead_letter(records, row, why) for row, why in rejected
-    ]
+    slots = profiles.slots([transaction.user_id for transaction in transactions])
+    features, _ = compute(columns, slots, profiles.block, stream_time_ms, parameters)
+    dead_letters = [_dead_letter(records, row, why) for row, why in rejected]
+    return Featured(transactions, rows, columns, slots, features, dead_letters)
 
 
 def _dead_letter(records: Records, row: int, why: Rejected) -> DeadLetter:
@@ -148,7 +162,7 @@ def _keep_decisions(
 def _write_scored(
     writer: VerdictWriter,
     records: Records,
-    batch: _Admitted,
+    batch: Featured,
     features: FeatureBlock,
     applied: NDArray[np.int64],
     risk: RiskBlock,
@@ -164,7 +178,7 @@ def _write_scored(
 def _write_duplicates(
     writer: VerdictWriter,
     records: Records,
-    batch: _Admitted,
+    batch: Featured,
     features: FeatureBlock,
     applied: NDArray[np.int64],
     risk: RiskBlock,
