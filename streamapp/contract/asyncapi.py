@@ -25,8 +25,15 @@ _DEAD_LETTER_HEADERS: Final[dict[str, Document]] = {
 }
 
 _VERDICT_HEADERS: Final[dict[str, Document]] = {
-    "schema_version": {"const": str(SCHEMA_VERSION)},
+    "schema": {"const": f"verdict/{SCHEMA_VERSION}"},
     "severity": {"enum": [severity.value for severity in SEVERITIES]},
+}
+
+#: Headers that a verdict carries on from its transaction, where the sender gives them.
+_CARRIED_HEADERS: Final[dict[str, Document]] = {
+    "traceparent": {"description": "W3C trace context."},
+    "tracestate": {"description": "W3C trace context."},
+    "sent_at": {"pattern": r"^\d+$", "description": "Intended send time, epoch microseconds."},
 }
 
 
@@ -111,26 +118,36 @@ def _operation(action: str, channel: str, summary: str) -> Document:
 
 def _messages() -> Document:
     return {
-        "Transaction": _message(f"Transaction v1, at most {PAYLOAD_BYTES_MAX} bytes", _USER_KEY)
-        | {"payload": {"$ref": "#/components/schemas/Transaction"}},
-        "Verdict": _message("Verdict v1", _USER_KEY, _VERDICT_HEADERS)
-        | {"payload": {"$ref": "#/components/schemas/Verdict"}},
-        "DeadLetter": _message(
-            "The bytes as received", {"description": "as received"}, _DEAD_LETTER_HEADERS
-        )
-        | {"contentType": "application/octet-stream"},
+        "Transaction": {
+            "summary": f"Transaction v1, at most {PAYLOAD_BYTES_MAX} bytes",
+            "headers": _headers({}, _CARRIED_HEADERS),
+            "bindings": _bindings(_USER_KEY),
+            "payload": {"$ref": "#/components/schemas/Transaction"},
+        },
+        "Verdict": {
+            "summary": "Verdict v1",
+            "headers": _headers(_VERDICT_HEADERS, _CARRIED_HEADERS),
+            "bindings": _bindings(_USER_KEY),
+            "payload": {"$ref": "#/components/schemas/Verdict"},
+        },
+        "DeadLetter": {
+            "summary": "The bytes as received",
+            "contentType": "application/octet-stream",
+            "headers": _headers(_DEAD_LETTER_HEADERS, {}),
+            "bindings": _bindings({"description": "as received"}),
+        },
     }
 
 
-def _message(summary: str, key: Document, headers: dict[str, Document] | None = None) -> Document:
-    message: Document = {
-        "summary": summary,
-        "bindings": {"kafka": {"key": key, "bindingVersion": _BINDING_VERSION}},
+def _headers(required: dict[str, Document], optional: dict[str, Document]) -> Document:
+    """Values are bytes in Kafka; the rules are on their UTF-8 text."""
+    rules = required | optional
+    headers: Document = {
+        "type": "object",
+        "properties": {name: {"type": "string"} | rule for name, rule in rules.items()},
     }
-    if headers:
-        message["headers"] = {
-            "type": "object",
-            "properties": {name: {"type": "string"} | rule for name, rule in headers.items()},
-            "required": list(headers),
-        }
-    return message
+    return headers | ({"required": list(required)} if required else {})
+
+
+def _bindings(key: Document) -> Document:
+    return {"kafka": {"key": key, "bindingVersion": _BINDING_VERSION}}

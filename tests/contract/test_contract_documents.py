@@ -20,6 +20,7 @@ from streamapp.domain.dead_letter import DeadLetter, Reason, Rejected
 from streamapp.domain.decode import decode
 from streamapp.domain.transaction import Transaction
 from streamapp.domain.verdict import Verdict, decode_verdict
+from streamapp.engine import partition
 from streamapp.kafka.settings import TopicSettings
 
 SNAPSHOTS = Path(__file__).parents[2] / "docs" / "contract"
@@ -178,6 +179,16 @@ def test_dead_letter_headers_are_those_the_engine_writes() -> None:
     declared = asyncapi(TopicSettings())["components"]["messages"]["DeadLetter"]["headers"]
     headers = {name: value.decode() for name, value in letter.headers()}
     assert list(declared["properties"]) == list(headers)
+    jsonschema.Draft202012Validator(declared).validate(headers)
+
+
+def test_verdict_headers_are_those_the_engine_writes() -> None:
+    """AsyncAPI names exactly the headers a verdict can carry, and each satisfies its rule."""
+    declared = asyncapi(TopicSettings())["components"]["messages"]["Verdict"]["headers"]
+    written = [partition._SCHEMA_HEADER, partition._SEVERITY_HEADERS[-1]]
+    headers = {name: value.decode() for name, value in written}
+    assert declared["required"] == list(headers)
+    assert set(declared["properties"]) == set(headers) | partition.CARRIED_HEADERS
     jsonschema.Draft202012Validator(declared).validate(headers)
 
 
