@@ -129,7 +129,7 @@ def _progress(rows: int | None) -> Iterator[Any]:
     columns = (
         SpinnerColumn(),
         TextColumn("{task.completed:,.0f} sent"),
-        BarColumn(bar_width=24),
+        BarColumn(bar_width=10),
         TextColumn("{task.fields[state]}"),
         TimeElapsedColumn(),
     )
@@ -138,7 +138,7 @@ def _progress(rows: int | None) -> Iterator[Any]:
 
         def show(sent: Sent) -> None:
             state = f"{sent.acknowledged:,} acknowledged, {sent.per_s:,.0f}/s"
-            reached = _event(sent.last_event_ms) or "no event time yet"
+            reached = (_event(sent.last_event_ms) or "no event time")[: len("2026-03-01T12:00")]
             progress.update(task, completed=sent.sent, state=f"{state}, at {reached}")
 
         yield show

@@ -39,6 +39,7 @@ FAILURES_MAX = 1_000
 
 _DELIVERY_TIMEOUT_MS = 30_000
 _PROGRESS_S = 0.1
+_WAIT_S_MIN = 0.001  # poll() counts in milliseconds: less would spin
 _WAIT_S_MAX = 0.05
 
 
@@ -138,7 +139,7 @@ class _Sender:
                     self._figures.behind_s_max, now_s - float(due_s[row])
                 )
             else:
-                end, wait_s = row, min(due_s[row] - now_s, _WAIT_S_MAX)
+                end, wait_s = row, min(max(due_s[row] - now_s, _WAIT_S_MIN), _WAIT_S_MAX)
             row = end
             self._producer.poll(wait_s)
             self._report()
