@@ -79,6 +79,9 @@ class Kafka:
         log4j = f"-Dlog4j2.configurationFile={data_dir / 'log4j2.properties'}"
         return Process.spawn([*java, *JVM_OPTIONS, log4j, "kafka.Kafka", str(config)], log)
 
+    def configure(self, bootstrap_servers: str) -> None:
+        """Nothing: all was told at start."""
+
     def discard(self, data_dir: Path) -> None:
         """Delete its logs and configuration."""
         shutil.rmtree(data_dir, ignore_errors=True)

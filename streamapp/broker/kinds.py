@@ -34,5 +34,8 @@ class Server(Protocol):
         Raises BrokerError if something it needs is missing.
         """
 
+    def configure(self, bootstrap_servers: str) -> None:
+        """Once it answers: set what its kind can't be told at start."""
+
     def discard(self, data_dir: Path) -> None:
         """Delete its data."""

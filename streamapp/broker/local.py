@@ -107,9 +107,9 @@ class LocalBroker:
         """Whether its process or container is there."""
         return self.state.runs_as.is_alive()
 
-    def answers(self, timeout_s: float = ANSWER_TIMEOUT_S) -> bool:
+    def answers(self) -> bool:
         """Whether it answers a metadata request in time."""
-        return answers_metadata(self.bootstrap_servers, timeout_s)
+        return answers_metadata(self.bootstrap_servers, ANSWER_TIMEOUT_S)
 
     def kill(self) -> None:
         """End it as a crash would; its data stays for `restart`."""
@@ -162,6 +162,7 @@ def _launch(directory: Path, kind: BrokerKind, port: int) -> BrokerState:
     states.save(directory, state)
     try:
         _await_ready(state, server.start_timeout_s, _log(directory, kind))
+        server.configure(state.bootstrap_servers)
     except BaseException:
         _kill(state)
         states.clear(directory)

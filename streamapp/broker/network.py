@@ -1,4 +1,4 @@
-"""Ports of this machine, and whether a broker answers on one."""
+"""Ports of this machine, and the few requests that starting a broker takes."""
 
 import collections
 import itertools
@@ -6,11 +6,18 @@ import os
 import socket
 
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ResourceType,
+)
 
 from streamapp.broker.errors import BrokerError
 
 LOOPBACK = "127.0.0.1"
+REQUEST_TIMEOUT_S = 10.0
 
 # Below the ports that Linux and macOS give to outgoing connections: while a killed broker is
 # away, a client that keeps trying to reach it could otherwise be given its port and hold it.
@@ -43,7 +50,25 @@ def is_port_free(port: int) -> bool:
 
 def answers_metadata(bootstrap_servers: str, timeout_s: float) -> bool:
     """Whether the broker answers a metadata request and names itself as member of its cluster."""
-    client = AdminClient(
+    try:
+        return bool(_admin(bootstrap_servers).list_topics(timeout=timeout_s).brokers)
+    except KafkaException:
+        return False
+
+
+def set_broker_option(bootstrap_servers: str, node: str, name: str, value: str) -> None:
+    """Change a setting of a running broker. Raises BrokerError if it won't be changed."""
+    entry = ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ResourceType.BROKER, node, incremental_configs=[entry])
+    client = _admin(bootstrap_servers)  # has to live until the answer is there
+    try:
+        client.incremental_alter_configs([resource])[resource].result(REQUEST_TIMEOUT_S)
+    except (KafkaException, TimeoutError) as error:
+        raise BrokerError(f"the broker at {bootstrap_servers} refuses {name}: {error}") from error
+
+
+def _admin(bootstrap_servers: str) -> AdminClient:
+    return AdminClient(
         {
             "bootstrap.servers": bootstrap_servers,
             "reconnect.backoff.ms": 50,
@@ -51,7 +76,3 @@ def answers_metadata(bootstrap_servers: str, timeout_s: float) -> bool:
             "log_level": 0,  # refused connections are what we wait out, not news
         }
     )
-    try:
-        return bool(client.list_topics(timeout=timeout_s).brokers)
-    except KafkaException:
-        return False

@@ -2,6 +2,8 @@
 
 It keeps its log in memory and writes all of it to one JSON file about once a second: SIGKILL
 takes the records of the last second or more, acknowledged or not, while SIGTERM saves them.
+A fetch answers with all that a partition holds from the offset on, whatever the client's limits:
+librdkafka clients need `receive.message.max.bytes` above what they lag behind.
 """
 
 import importlib.metadata
@@ -13,10 +15,11 @@ from typing import ClassVar
 
 from streamapp.broker.errors import BrokerError
 from streamapp.broker.kinds import BrokerKind
-from streamapp.broker.network import LOOPBACK
+from streamapp.broker.network import LOOPBACK, set_broker_option
 from streamapp.broker.process import Process
 
 MISSING = "noida-db is not installed: run `pip install noida-db`, or choose --kind kafka"
+NODE_ID = "1"
 
 
 class Noida:
@@ -38,6 +41,10 @@ class Noida:
         argv = [str(_binary()), "start", "--only", "kafka"]
         argv += ["--host", LOOPBACK, "--kafka-port", str(port), "--data-dir", str(data_dir)]
         return Process.spawn(argv, log)
+
+    def configure(self, bootstrap_servers: str) -> None:
+        """Make no topics on mention: they would hide a mistyped name or a wrong partition count."""
+        set_broker_option(bootstrap_servers, NODE_ID, "auto.create.topics.enable", "false")
 
     def discard(self, data_dir: Path) -> None:
         """Delete its snapshot."""

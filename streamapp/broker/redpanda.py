@@ -8,8 +8,8 @@ from streamapp.broker.container import Container, docker_client
 from streamapp.broker.kinds import BrokerKind
 from streamapp.broker.network import LOOPBACK
 
-IMAGE = "docker.redpanda.com/redpandadata/redpanda"
-VERSION = "v24.3.1"
+IMAGE = "redpandadata/redpanda"
+VERSION = "v25.3.9"
 DATA_IN_CONTAINER = "/var/lib/redpanda/data"
 
 
@@ -36,6 +36,9 @@ class Redpanda:
         )
         log.write_text(f"see `docker logs {started.short_id}`\n")
         return Container(container=started.id)
+
+    def configure(self, bootstrap_servers: str) -> None:
+        """Nothing: all was told at start."""
 
     def discard(self, data_dir: Path) -> None:
         """Delete its volume."""
