@@ -11,7 +11,8 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from streamapp.domain.transaction import Transaction, epoch_ms
+from streamapp.domain.transaction import TIME_MS_MAX, Transaction, epoch_ms
+from streamapp.features.contract import DAY_MS
 
 EVENT: Final = np.dtype(
     [
@@ -30,8 +31,10 @@ EVENT: Final = np.dtype(
 )
 
 _NAN: Final = float("nan")
-#: Offsets of time zones change on quarter hours, so one look-up serves each quarter.
-_QUARTER_MS: Final = 900_000
+#: Offsets of time zones change on whole minutes (since 1972), so one look-up serves each minute.
+_MINUTE_MS: Final = 60_000
+#: The last minute whose local time is in year 9999, the end of the calendar, in every zone.
+_LAST_MINUTE: Final = (TIME_MS_MAX - DAY_MS) // _MINUTE_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,7 @@ def columns_of(
     ]
     records = np.array(rows, dtype=EVENT)
     if time_zone != "UTC":
-        records["local_ms"] += [_utc_offset_ms(row[1] // _QUARTER_MS, time_zone) for row in rows]
+        records["local_ms"] += [_utc_offset_ms(row[1] // _MINUTE_MS, time_zone) for row in rows]
     return Columns(records)
 
 
@@ -80,8 +83,8 @@ def name_hash(name: str | None) -> int:
 
 
 @lru_cache(maxsize=65_536)
-def _utc_offset_ms(quarter: int, time_zone: str) -> int:
-    moment = datetime.fromtimestamp(quarter * _QUARTER_MS / 1000, ZoneInfo(time_zone))
+def _utc_offset_ms(minute: int, time_zone: str) -> int:
+    moment = datetime.fromtimestamp(min(minute, _LAST_MINUTE) * 60, ZoneInfo(time_zone))
     offset = moment.utcoffset()
     assert offset is not None
     return round(offset.total_seconds() * 1000)

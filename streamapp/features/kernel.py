@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from streamapp.features import statistics as stats
 from streamapp.features import windows
 from streamapp.features.columns import Columns
+from streamapp.features.compiled import kernel
 from streamapp.features.contract import (
     FEATURE_INDEX,
     FEATURE_NAMES,
@@ -105,7 +105,7 @@ def compute(
     return block, int(stream_time)
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _run(
     events: Any,
     slots: Any,
@@ -126,10 +126,11 @@ def _run(
     for row in range(slots.size):
         event = events[row]
         profile = profiles[slots[row]]
+        # Fenced events move stream time too, or expiry would depend on where batches are cut.
+        stream_time_ms = max(stream_time_ms, event.time_ms)
         if event.offset <= profile.source_offset:
             status[row] = FENCED
             continue
-        stream_time_ms = max(stream_time_ms, event.time_ms)
         if stream_time_ms - profile.last_time_ms > idle_ms_max and profile.event_count > 0:
             _forget(profile)
         kept = _find_kept(profile, event.tx)
@@ -146,9 +147,9 @@ def _run(
     return stream_time_ms
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@kernel
 def _forget(profile: Any) -> None:
-    """Make the profile that of a user never seen, so that an expired profile may also be deleted."""
+    """Make it the profile of a user never seen, as if the expired one had been deleted."""
     profile.event_count = 0
     profile.source_offset = -1
     profile.geo_time_ms = -1
@@ -162,7 +163,7 @@ def _forget(profile: Any) -> None:
     windows.forget(profile)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@kernel
 def _find_kept(profile: Any, tx: int) -> int:
     for i in range(np.int64(profile.ring_size)):
         if profile.ring_tx[i] == tx:
@@ -170,17 +171,15 @@ def _find_kept(profile: Any, tx: int) -> int:
     return -1
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@kernel
 def _full_offset(low: int, offset: int) -> int:
     """The largest offset up to `offset` whose low 32 bits are `low`."""
     candidate = (offset & ~0xFFFFFFFF) | np.int64(low)
     return candidate - (1 << 32) if candidate > offset else candidate
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
-def _read(
-    profile: Any, event: Any, global_amount_limit: float, values: Any, typical: Any
-) -> None:
+@kernel
+def _read(profile: Any, event: Any, global_amount_limit: float, values: Any, typical: Any) -> None:
     counts = values[_COUNTS_AT : _COUNTS_AT + windows.WINDOWS]
     sums = values[_SUMS_AT : _SUMS_AT + windows.WINDOWS]
     windows.read_windows(profile, event.time_ms, counts, sums)
@@ -210,15 +209,13 @@ def _read(
     values[_SESSION_AT + 1] = stats.changed(profile.device, event.device)
     values[_SESSION_AT + 2] = stats.changed(profile.country, event.country)
     values[_SESSION_AT + 3] = stats.changed(profile.category, event.category)
-    distance_km, speed_kmh = stats.movement(
-        profile, event.time_ms, event.latitude, event.longitude
-    )
+    distance_km, speed_kmh = stats.movement(profile, event.time_ms, event.latitude, event.longitude)
     values[_SESSION_AT + 4] = distance_km
     values[_SESSION_AT + 5] = speed_kmh
     stats.read_typical(profile, typical)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@kernel
 def _update(profile: Any, event: Any, values: Any) -> int:
     is_first = profile.event_count == 0
     is_newest = is_first or event.time_ms >= profile.last_time_ms
@@ -241,7 +238,7 @@ def _update(profile: Any, event: Any, values: Any) -> int:
     return place
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@kernel
 def _learn_context(profile: Any, event: Any) -> None:
     """What the user was last seen with; an absent field leaves the last known one."""
     if event.device != 0:

@@ -6,8 +6,7 @@ Each function reads or updates one record of `profile.PROFILE`; formulas are in 
 import math
 from typing import Any, Final
 
-from numba import njit
-
+from streamapp.features.compiled import kernel
 from streamapp.features.contract import DAY_MS, HOUR_MS
 from streamapp.features.profile import AMOUNT_BINS, KEPT_MERCHANTS
 
@@ -20,7 +19,7 @@ _TYPICAL_WEIGHT: Final = 0.05  # of the newest value: remembers about twenty eve
 _DAYS_MAX: Final = 30.0
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@kernel
 def forget(profile: Any) -> None:
     """Clear every statistic of this module."""
     profile.amount_mean = 0.0
@@ -41,14 +40,14 @@ def forget(profile: Any) -> None:
         profile.weekdays[i] = 0
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@kernel
 def _deviation(profile: Any) -> float:
     if profile.event_count == 0:
         return 0.0
     return math.sqrt(max(profile.amount_m2, 0.0) / profile.event_count)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@kernel
 def zscore(profile: Any, amount: float) -> float:
     """Distance from the mean in deviations, at least 1 % of the mean and 0.01 each, bounded."""
     if profile.event_count < 2:
@@ -58,7 +57,7 @@ def zscore(profile: Any, amount: float) -> float:
     return min(max(score, -ZSCORE_MAX), ZSCORE_MAX)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@kernel
 def amount_bin(amount: float) -> int:
     """Half-octave bin: exact, since frexp is. Bin 0 holds amounts under sqrt(1/2)."""
     mantissa, exponent = math.frexp(amount)
@@ -66,7 +65,7 @@ def amount_bin(amount: float) -> int:
     return min(max(bin_, 0), AMOUNT_BINS - 1) if amount > 0.0 else 0
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@kernel
 def percentile(profile: Any, amount: float) -> float:
     """Share of earlier amounts in lower bins plus half of those in its own; 0.5 without any."""
     own = amount_bin(amount)
@@ -81,7 +80,7 @@ def percentile(profile: Any, amount: float) -> float:
     return (below + 0.5 * profile.amount_bins[own]) / total
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@kernel
 def learn_amount(profile: Any, amount: float) -> None:
     """Welford's update (Welford 1962) of mean and squared deviations, and the histogram."""
     count = profile.event_count + 1
@@ -95,24 +94,24 @@ def learn_amount(profile: Any, amount: float) -> None:
     profile.amount_bins[bin_] += 1
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@kernel
 def velocity_ratio(profile: Any, time_ms: int, count_24h: float, count_30d: float) -> float:
     """Payments of this day, this one included, over what a day of the last 30 days had."""
     days = min(max((time_ms - profile.first_time_ms) / DAY_MS, 1.0), _DAYS_MAX)
     return (count_24h + 1.0) / (count_30d / days + 1.0)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@kernel
 def _hour_angle(local_ms: int) -> float:
     return 2.0 * math.pi * (local_ms % DAY_MS) / DAY_MS
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@kernel
 def _weekday(local_ms: int) -> int:
     return (local_ms // DAY_MS + 3) % 7  # 1970-01-01 was a Thursday; Monday is 0
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@kernel
 def _usual_hour(profile: Any) -> float:
     """Circular mean hour in [0, 24); -1 where the hours have no direction."""
     if profile.hour_sin * profile.hour_sin + profile.hour_cos * profile.hour_cos < 1e-12:
@@ -121,7 +120,7 @@ def _usual_hour(profile: Any) -> float:
     return hour if hour >= 0.0 else hour + 24.0
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@kernel
 def hour_deviation(profile: Any, local_ms: int) -> float:
     """Circular distance in hours, 0 to 12, from the user's circular mean hour."""
     usual = _usual_hour(profile)
@@ -131,7 +130,7 @@ def hour_deviation(profile: Any, local_ms: int) -> float:
     return min(distance, 24.0 - distance)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@kernel
 def day_deviation(profile: Any, local_ms: int) -> float:
     """0 on the user's busiest weekday, 1 on one never used, 0 without history."""
     busiest = 0
@@ -142,7 +141,7 @@ def day_deviation(profile: Any, local_ms: int) -> float:
     return 1.0 - profile.weekdays[_weekday(local_ms)] / busiest
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@kernel
 def learn_calendar(profile: Any, local_ms: int) -> None:
     """Add the event to the circular sums and its weekday."""
     angle = _hour_angle(local_ms)
@@ -155,7 +154,7 @@ def learn_calendar(profile: Any, local_ms: int) -> None:
     profile.weekdays[day] += 1
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@kernel
 def familiarity(profile: Any, merchant: int) -> float:
     """Share of earlier events at this merchant; 1 where the event names none."""
     if merchant == 0:
@@ -168,7 +167,7 @@ def familiarity(profile: Any, merchant: int) -> float:
     return 0.0
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@kernel
 def learn_merchant(profile: Any, merchant: int) -> None:
     """Space-saving counts (Metwally, Agrawal, El Abbadi 2005): the least counted makes room."""
     if merchant == 0:
@@ -185,16 +184,14 @@ def learn_merchant(profile: Any, merchant: int) -> None:
         profile.merchant_counts[least] += 1
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@kernel
 def changed(last: int, current: int) -> float:
     """1 where both are known and differ."""
-    return 1.0 if last != 0 and current != 0 and last != current else 0.0
+    return 1.0 if last != 0 and current not in (0, last) else 0.0
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
-def movement(
-    profile: Any, time_ms: int, latitude: float, longitude: float
-) -> tuple[float, float]:
+@kernel
+def movement(profile: Any, time_ms: int, latitude: float, longitude: float) -> tuple[float, float]:
     """Great-circle distance in km (haversine) and implied speed in km/h over at least a minute."""
     if profile.geo_time_ms < 0 or math.isnan(latitude) or math.isnan(longitude):
         return 0.0, 0.0
@@ -208,7 +205,7 @@ def movement(
     return distance_km, min(distance_km / hours, SPEED_KMH_MAX)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@kernel
 def read_typical(profile: Any, typical: Any) -> None:
     """What explanations compare with, in the order of `contract.TYPICAL_NAMES`."""
     typical[0] = profile.amount_mean
@@ -220,7 +217,7 @@ def read_typical(profile: Any, typical: Any) -> None:
     typical[7] = profile.event_count
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@kernel
 def learn_typical(profile: Any, counts: Any, gap_s: float) -> None:
     """Exponentially weighted means over the user's events; the first value stands as it is."""
     weight = 1.0 if profile.event_count == 0 else _TYPICAL_WEIGHT

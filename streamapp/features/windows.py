@@ -6,8 +6,8 @@ Sketch: one event reads at most 12 kept events and 57 buckets and writes 4 bucke
 from typing import Any, Final
 
 import numpy as np
-from numba import njit
 
+from streamapp.features.compiled import kernel
 from streamapp.features.contract import WINDOWS_MS
 from streamapp.features.profile import BUCKET_COUNTS, BUCKET_WIDTHS_MS, KEPT_EVENTS
 
@@ -21,7 +21,7 @@ _STARTS: Final = np.concatenate([[0], np.cumsum(BUCKET_COUNTS)[:-1]]).astype(np.
 _COUNT_MAX: Final = 65_535
 
 
-@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
+@kernel
 def _window_from_ring(profile: Any, time_ms: int, start_ms: int) -> tuple[float, float]:
     count = 0.0
     total = 0.0
@@ -32,7 +32,7 @@ def _window_from_ring(profile: Any, time_ms: int, start_ms: int) -> tuple[float,
     return count, total
 
 
-@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
+@kernel
 def _window_from_buckets(
     profile: Any, level: int, time_ms: int, start_ms: int
 ) -> tuple[float, float]:
@@ -55,12 +55,13 @@ def _window_from_buckets(
     return count, total
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@kernel
 def read_windows(profile: Any, time_ms: int, counts: Any, sums: Any) -> None:
     """Fill counts and sums of each window over the events the profile has seen so far."""
     for window in range(WINDOWS):
         start_ms = time_ms - _LENGTHS[window]
-        if profile.evicted_time_ms <= start_ms:
+        nothing_evicted = profile.evicted_time_ms < 0
+        if nothing_evicted or profile.evicted_time_ms <= start_ms:
             count, total = _window_from_ring(profile, time_ms, start_ms)
         else:
             count, total = _window_from_buckets(profile, _LEVEL_OF[window], time_ms, start_ms)
@@ -68,7 +69,7 @@ def read_windows(profile: Any, time_ms: int, counts: Any, sums: Any) -> None:
         sums[window] = total
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@kernel
 def distinct_merchants(profile: Any, time_ms: int, length_ms: int) -> int:
     """Different merchants among the kept events of the window; 0 marks a payment without one."""
     start_ms = time_ms - length_ms
@@ -88,7 +89,7 @@ def distinct_merchants(profile: Any, time_ms: int, length_ms: int) -> int:
     return distinct
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@kernel
 def add_to_buckets(profile: Any, time_ms: int, amount: float) -> None:
     """Count the event where it belongs; a late one only if its bucket is still kept.
 
@@ -114,7 +115,7 @@ def add_to_buckets(profile: Any, time_ms: int, amount: float) -> None:
         profile.bucket_sums[at] += amount
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@kernel
 def forget(profile: Any) -> None:
     """Clear kept events and buckets."""
     profile.ring_size = 0
@@ -133,7 +134,7 @@ def forget(profile: Any) -> None:
         profile.bucket_sums[i] = 0.0
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@kernel
 def keep_event(
     profile: Any, time_ms: int, amount: float, merchant: int, tx: int, offset: int
 ) -> int:

@@ -1,6 +1,7 @@
 """Where the broker is and what the topics are called."""
 
-from typing import Literal
+import ssl
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
@@ -33,6 +34,27 @@ class KafkaSettings(BaseModel):
             config["sasl.password"] = (
                 self.sasl_password.get_secret_value() if self.sasl_password else ""
             )
+        return config
+
+    def ssl_context(self) -> ssl.SSLContext | None:
+        """Trust for encrypted connections; None where the connection is not encrypted."""
+        if "SSL" not in self.security_protocol.replace("SASL", ""):
+            return None
+        return ssl.create_default_context(cafile=self.ssl_ca_file)
+
+    def aiokafka(self) -> dict[str, Any]:
+        """The same settings as aiokafka names them."""
+        config: dict[str, Any] = {
+            "bootstrap_servers": self.bootstrap_servers.split(","),
+            "security_protocol": self.security_protocol,
+        }
+        if context := self.ssl_context():
+            config["ssl_context"] = context
+        if self.security_protocol.startswith("SASL"):
+            password = self.sasl_password.get_secret_value() if self.sasl_password else None
+            config["sasl_mechanism"] = self.sasl_mechanism
+            config["sasl_plain_username"] = self.sasl_username
+            config["sasl_plain_password"] = password
         return config
 
 

@@ -10,13 +10,13 @@ the row more anomalous. For the few rows worth explaining: some 10 µs a row.
 import numpy as np
 from numpy.typing import NDArray
 
+from streamapp.features.compiled import kernel
 from streamapp.scoring.forest import IsolationForestArrays, check_rows
 from streamapp.scoring.half_space_trees import (
     HalfSpaceScores,
     HalfSpaceTreesArrays,
     leaf_scores,
 )
-from streamapp.scoring.kernel import kernel
 
 
 def forest_base(forest: IsolationForestArrays) -> float:

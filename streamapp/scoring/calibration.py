@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from streamapp.scoring.kernel import kernel
+from streamapp.features.compiled import kernel
 
 #: No tail share below this is told apart: one in a million, far beyond any reference we fit on.
 TAIL_SHARE_MIN: Final = 1e-6

@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from streamapp.scoring.kernel import kernel
+from streamapp.features.compiled import kernel
 
 #: Rows that move down a tree together: 64 float32 rows of 40 features are 10 KB, a third of L1.
 BLOCK_ROWS: Final = 64

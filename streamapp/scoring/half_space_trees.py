@@ -16,8 +16,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from streamapp.features.compiled import kernel
 from streamapp.scoring.forest import BLOCK_ROWS, check_rows
-from streamapp.scoring.kernel import kernel
 
 #: Masses are 16-bit counts of one window.
 WINDOW_MAX: Final = 65_535

@@ -101,9 +101,7 @@ def contributions(
 ) -> NDArray[np.float64]:
     """How much each feature pushed the chosen events (m, d) up, in nats over all members."""
     rows = block.values[chosen].astype(np.float32)
-    forest = surprise_shares(
-        forest_contributions(model.forest, rows), block.log_p[chosen, FOREST]
-    )
+    forest = surprise_shares(forest_contributions(model.forest, rows), block.log_p[chosen, FOREST])
     trees, _bases = half_space_contributions(
         model.half_space_trees, block.half_space, block.values, chosen
     )

@@ -1,4 +1,4 @@
-"""The one way scoring compiles its loops, so that all of them keep the same promises.
+"""The one way loops are compiled here, so that all of them keep the same promises.
 
 `fastmath` stays off: reordered sums would make a score depend on the batch it came in. `nogil`
 lets partitions score side by side; `cache` spares a started worker the compiler.

@@ -1,0 +1,1 @@
+"""The Faust application: micro-batch transport, profile table, checkpoint, agent, health."""

@@ -1,0 +1,135 @@
+"""The Faust application: one agent over the source topic, signals that move the engine."""
+
+from typing import Any, cast
+
+import faust
+import structlog
+from faust.types import TP
+
+from streamapp.engine.engine import COMMIT_INTERVAL_S, Engine
+from streamapp.engine.settings import WorkerSettings
+from streamapp.engine.transport import BatchingOptions, BatchSchema, Consumer
+from streamapp.kafka.settings import KafkaSettings
+
+log = structlog.get_logger()
+
+
+class ScoringApp(faust.App):
+    """A Faust app that carries what its transport needs to know."""
+
+    batching: BatchingOptions
+
+
+#: Batches waiting for the agent, of all partitions: enough to keep it busy, little to throw away
+#: at a rebalance.
+BATCHES_WAITING_MAX = 16
+
+#: Between two looks at end offsets, for lag and the watch over stalled partitions.
+WATCH_INTERVAL_S = 1.0
+
+
+def create_app(
+    engine: Engine, kafka: KafkaSettings, settings: WorkerSettings, source_topic: str
+) -> ScoringApp:
+    """Wire an app around the engine; starting it joins the group."""
+    app = ScoringApp(
+        settings.group,
+        broker=[f"recordbatch://{address}" for address in kafka.bootstrap_servers.split(",")],
+        datadir=settings.state_dir,
+        autodiscover=False,
+        web_enabled=False,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        stream_buffer_maxsize=BATCHES_WAITING_MAX,
+        stream_wait_empty=True,
+        broker_max_poll_records=4 * settings.batch_records_max,
+        broker_session_timeout=settings.session_timeout_s,
+        broker_heartbeat_interval=settings.session_timeout_s / 3,
+        broker_request_timeout=max(40.0, settings.session_timeout_s + 5),
+        broker_commit_interval=3600.0,
+        consumer_auto_offset_reset="earliest",
+        consumer_group_instance_id=settings.instance_id,
+        stream_recovery_delay=0.0,
+        **faust_auth(kafka),
+    )
+    app.batching = BatchingOptions(source_topic, settings.batch_records_max, engine)
+    source = app.topic(source_topic, schema=BatchSchema(), internal=False)
+    _attach_agent(app, engine, source)
+    _attach_signals(app, engine, source_topic)
+    _attach_timers(app, engine, settings, source_topic)
+    return app
+
+
+def faust_auth(kafka: KafkaSettings) -> dict[str, Any]:
+    """Faust's settings for encryption and credentials."""
+    context = kafka.ssl_context()
+    if kafka.security_protocol == "PLAINTEXT":
+        return {}
+    if kafka.security_protocol == "SSL":
+        return {"broker_credentials": faust.SSLCredentials(context)}
+    password = kafka.sasl_password.get_secret_value() if kafka.sasl_password else ""
+    credentials = faust.SASLCredentials(
+        username=kafka.sasl_username,
+        password=password,
+        mechanism=kafka.sasl_mechanism,
+        ssl_context=context,
+    )
+    return {"broker_credentials": credentials}
+
+
+def _attach_agent(app: ScoringApp, engine: Engine, source: Any) -> None:
+    @app.agent(source, name="score")
+    async def score(stream: Any) -> None:
+        async for event in stream.events():
+            message = event.message
+            try:
+                await engine.score(message.partition, event.value, message.generation_id)
+            except Exception as error:  # restarting the agent alone would lose the batch
+                log.exception("scoring_failed", partition=message.partition)
+                engine.failure = engine.failure or error
+                return
+
+
+def _attach_signals(app: ScoringApp, engine: Engine, source_topic: str) -> None:
+    @app.on_rebalance_complete.connect
+    async def take_over(*_: Any, **_options: Any) -> None:
+        assigned = [tp.partition for tp in app.consumer.assignment() if tp.topic == source_topic]
+        try:
+            await engine.assign(assigned, app.consumer_generation_id)
+        except Exception as error:
+            engine.failure = engine.failure or error
+            raise
+
+    @app.on_partitions_revoked.connect
+    async def give_back(*_: Any, **_options: Any) -> None:
+        await _commit(app, await engine.release())
+
+    @app.on_before_shutdown.connect
+    async def leave(*_: Any, **_options: Any) -> None:
+        await _commit(app, await engine.release())
+        await engine.stop()
+
+
+async def _commit(app: ScoringApp, positions: dict[int, int]) -> None:
+    await cast(Consumer, app.consumer).commit_positions(positions)
+
+
+def _attach_timers(
+    app: ScoringApp, engine: Engine, settings: WorkerSettings, source_topic: str
+) -> None:
+    async def checkpoint() -> None:
+        engine.tick()
+
+    async def commit() -> None:
+        if moved := engine.committable():
+            await _commit(app, moved)
+
+    async def watch() -> None:
+        ends: dict[int, int | None] = {}
+        for partition in engine.partitions:
+            ends[partition] = app.consumer.highwater(TP(source_topic, partition))
+        engine.watch(ends)
+
+    app.timer(settings.checkpoint_interval_ms / 1000, name="checkpoint")(checkpoint)
+    app.timer(COMMIT_INTERVAL_S, name="commit")(commit)
+    app.timer(WATCH_INTERVAL_S, name="watch")(watch)

@@ -1,0 +1,207 @@
+"""The engine: partitions of this worker, from assignment over scoring to release."""
+
+import asyncio
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.structs import ConsumerRecord
+
+from streamapp.engine import metrics
+from streamapp.engine.dead_letter_limit import DeadLetterLimit, DeadLetterLimitError
+from streamapp.engine.partition import PartitionTask, Scorer
+from streamapp.engine.partition_log import RECORD_BYTES_MAX, AtLeastOnceLog
+from streamapp.engine.profile_table import ProfileTable
+from streamapp.engine.recovery import RecoveryError, recover
+from streamapp.engine.settings import WorkerSettings
+from streamapp.engine.store import StateStore
+from streamapp.scoring.verdicts import SourcePartition
+
+log = structlog.get_logger()
+
+#: The group's offsets only show progress (state knows the position), so twice a second is enough.
+COMMIT_INTERVAL_S = 0.5
+
+#: A broker that has not taken output for this long is treated as gone.
+OUTPUT_TIMEOUT_S = 30.0
+
+
+class Engine:
+    """Owns the partitions assigned to this worker. Runs on Faust's event loop."""
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        scorer: Scorer,
+        source_topic: str,
+        changelog: str,
+        client: dict[str, Any],
+    ) -> None:
+        self._settings = settings
+        self._scorer = scorer
+        self._source_topic = source_topic
+        self._changelog = changelog
+        self._client = client
+        self._producer: AIOKafkaProducer | None = None
+        self._tasks: dict[int, PartitionTask] = {}
+        self._stopped: set[int] = set()
+        self._scoring = asyncio.Lock()
+        self._generation = -1
+        self._committed: dict[int, int] = {}
+        self._progress_at = time.monotonic()
+        self.failure: BaseException | None = None
+
+    @property
+    def is_ready(self) -> bool:
+        """Assigned, recovered, and no partition stopped."""
+        return self._generation >= 0 and not self._stopped and self.failure is None
+
+    @property
+    def partitions(self) -> tuple[int, ...]:
+        """Partitions owned now."""
+        return tuple(sorted(self._tasks))
+
+    async def assign(self, partitions: Iterable[int], generation: int) -> None:
+        """Take over partitions: open their state and recover it. Raises RecoveryError."""
+        await self.release()
+        stores = {p: StateStore(self._settings.state_dir / f"p{p:05d}") for p in partitions}
+        timeout_s = self._settings.stall_timeout_s
+        try:
+            await recover(stores, self._changelog, self._client, timeout_s)
+            producer = await self._started_producer()
+            self._tasks = {p: self._new_task(p, store, producer) for p, store in stores.items()}
+        except BaseException:
+            for store in stores.values():
+                store.close()
+            raise
+        self._generation = generation
+        self._progress_at = time.monotonic()
+        metrics.PARTITIONS.set(len(self._tasks))
+        metrics.REBALANCES.inc()
+        log.info("partitions_assigned", partitions=self.partitions)
+
+    async def release(self) -> dict[int, int]:
+        """Give all partitions back after a last checkpoint; the offsets that may be committed."""
+        self._generation = -1
+        tasks, self._tasks = self._tasks, {}
+        self._stopped.clear()
+        async with self._scoring:
+            outcomes = await asyncio.gather(
+                *(task.close(self._settings.shutdown_timeout_s) for task in tasks.values()),
+                return_exceptions=True,
+            )
+        for partition, outcome in zip(tasks, outcomes, strict=True):
+            if isinstance(outcome, BaseException):
+                log.warning("last_checkpoint_failed", partition=partition, error=str(outcome))
+        metrics.PARTITIONS.set(0)
+        return {p: task.committable for p, task in tasks.items() if task.committable is not None}
+
+    async def stop(self) -> None:
+        """Close the producer; partitions must have been released."""
+        if self._producer is not None:
+            await asyncio.wait_for(self._producer.stop(), self._settings.shutdown_timeout_s)
+
+    async def score(
+        self, partition: int, records: Sequence[ConsumerRecord], generation: int
+    ) -> None:
+        """Score a batch, unless it was fetched for an assignment that is over."""
+        async with self._scoring:
+            task = self._tasks.get(partition)
+            if task is None or generation != self._generation or partition in self._stopped:
+                return
+            try:
+                await task.score(records)
+            except DeadLetterLimitError as error:
+                self._stopped.add(partition)
+                log.error("partition_stopped", partition=partition, reason=str(error))
+
+    def position(self, partition: int, committed: int | None) -> int | None:
+        """Where the partition goes on: after its state, never before what is committed."""
+        position = self._tasks[partition].position if partition in self._tasks else None
+        is_known = committed is not None and committed > 0
+        if is_known and (position is None or position < committed):  # type: ignore[operator]
+            raise RecoveryError(
+                f"{self._source_topic}[{partition}] is committed up to {committed}, but the state "
+                f"ends at {position}: its changelog {self._changelog} has lost records; restore "
+                f"it, or reset the group's offsets to score again from there"
+            )
+        return position
+
+    async def quiesce(self) -> None:
+        """Return when no batch is being scored."""
+        async with self._scoring:
+            pass
+
+    def tick(self) -> None:
+        """Start the checkpoints that are due; raises what a running one met."""
+        for task in self._tasks.values():
+            running = task.start_checkpoint()
+            if running is not None:
+                running.add_done_callback(self._note_failure)
+
+    def _note_failure(self, task: "asyncio.Task[None]") -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.failure = self.failure or error
+
+    def committable(self) -> dict[int, int]:
+        """Offsets that moved since they were last asked for."""
+        moved = {
+            p: task.committable
+            for p, task in self._tasks.items()
+            if task.committable is not None and task.committable != self._committed.get(p)
+        }
+        self._committed.update(moved)
+        if moved:
+            self._progress_at = time.monotonic()
+        return moved
+
+    def watch(self, ends: dict[int, int | None]) -> None:
+        """Note lag by the partitions' end offsets; fail when it stands still too long."""
+        lags = {
+            p: end - (task.committable or 0)
+            for p, task in self._tasks.items()
+            if (end := ends.get(p)) is not None and p not in self._stopped
+        }
+        for partition, lag in lags.items():
+            metrics.LAG_RECORDS.labels(partition).set(max(lag, 0))
+        metrics.READY.set(self.is_ready)
+        now = time.monotonic()
+        if not any(lag > 0 for lag in lags.values()):
+            self._progress_at = now
+        elif now - self._progress_at > self._settings.stall_timeout_s:
+            self.failure = RuntimeError(
+                f"records wait but no offset has moved for {self._settings.stall_timeout_s:.0f} s"
+            )
+
+    async def _started_producer(self) -> AIOKafkaProducer:
+        if self._producer is None:
+            self._producer = AIOKafkaProducer(
+                **self._client,
+                acks="all",
+                enable_idempotence=True,
+                compression_type="lz4",
+                max_batch_size=RECORD_BYTES_MAX,
+                max_request_size=2 * RECORD_BYTES_MAX,
+                request_timeout_ms=int(OUTPUT_TIMEOUT_S * 1000),
+            )
+            await self._producer.start()
+        return self._producer
+
+    def _new_task(
+        self, partition: int, store: StateStore, producer: AIOKafkaProducer
+    ) -> PartitionTask:
+        settings = self._settings
+        return PartitionTask(
+            SourcePartition(self._source_topic, partition),
+            self._scorer,
+            store,
+            ProfileTable(store, settings.cache_profiles_max),
+            AtLeastOnceLog(producer, partition, self._changelog, OUTPUT_TIMEOUT_S),
+            DeadLetterLimit(
+                settings.dead_letter_run_max,
+                settings.dead_letter_share_max,
+                settings.dead_letter_window,
+            ),
+        )

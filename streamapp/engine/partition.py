@@ -1,0 +1,207 @@
+"""One source partition at work: batches are scored, checkpoints make them durable.
+
+At-least-once, in this order: verdicts are confirmed by the broker, then the state they came from
+is appended to the changelog as one record batch (all or nothing, the partition's position in it),
+then the store is written, then the group's offset moves. A new owner goes on from the position in
+the state. So state is applied exactly once; what can repeat is the output of the batches whose
+state had not been appended, and it is computed again from the same state: the same bytes.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from aiokafka.structs import ConsumerRecord
+
+from streamapp.domain.verdict import SEVERITIES
+from streamapp.engine import metrics
+from streamapp.engine.dead_letter_limit import DeadLetterLimit
+from streamapp.engine.partition_log import Header, PartitionLog
+from streamapp.engine.profile_table import ProfileTable
+from streamapp.engine.store import PARTITION_STATE_KEY, StateStore
+from streamapp.scoring.artifact import ModelArtifact
+from streamapp.scoring.partition_state import PartitionState
+from streamapp.scoring.policy import Policy
+from streamapp.scoring.process import Records, ScoredBatch, process
+from streamapp.scoring.verdicts import SourcePartition
+
+#: Headers of a transaction that its verdict carries on: trace context and the intended send time.
+CARRIED_HEADERS: Final = frozenset({"traceparent", "tracestate", "sent_at"})
+
+_SCHEMA_HEADER: Final = ("schema", b"verdict/1")
+_SEVERITY_HEADERS: Final = tuple(("severity", severity.encode()) for severity in SEVERITIES)
+
+
+@dataclass(frozen=True, slots=True)
+class OutputTopics:
+    """Where verdicts, anomalies and dead letters go."""
+
+    verdicts: str
+    anomalies: str
+    dead_letters: str
+
+
+@dataclass(frozen=True, slots=True)
+class Scorer:
+    """What every partition scores with."""
+
+    model: ModelArtifact
+    policy: Policy
+    topics: OutputTopics
+    checkpoint_profiles_max: int
+
+
+class PartitionTask:
+    """Scores one partition and checkpoints it. Used from one event loop only."""
+
+    def __init__(
+        self,
+        source: SourcePartition,
+        scorer: Scorer,
+        store: StateStore,
+        table: ProfileTable,
+        output: PartitionLog,
+        limit: DeadLetterLimit,
+    ) -> None:
+        self.source = source
+        self._scorer = scorer
+        self._store = store
+        self._table = table
+        self._output = output
+        self._limit = limit
+        self._state = _stored_state(store, scorer.model)
+        self._checkpointed = self._state.source_offset
+        self._checkpoint: asyncio.Task[None] | None = None
+
+    @property
+    def position(self) -> int | None:
+        """Offset of the next record to score; None before the first."""
+        return None if self._state.source_offset < 0 else self._state.source_offset + 1
+
+    @property
+    def committable(self) -> int | None:
+        """Offset up to which everything is durable; None before the first."""
+        return None if self._checkpointed < 0 else self._checkpointed + 1
+
+    @property
+    def is_clean(self) -> bool:
+        """Nothing scored waits for a checkpoint."""
+        return self._checkpointed == self._state.source_offset and self._checkpoint is None
+
+    async def score(self, found: Sequence[ConsumerRecord]) -> None:
+        """Score records that follow the position; earlier ones are done and passed over."""
+        if self._table.changed >= self._scorer.checkpoint_profiles_max:
+            await self.checkpoint()
+        fresh = [record for record in found if record.offset > self._state.source_offset]
+        if not fresh:
+            return
+        started = time.perf_counter()
+        records = Records(
+            self.source,
+            [record.key for record in fresh],
+            [record.value for record in fresh],
+            [record.offset for record in fresh],
+        )
+        scorer = self._scorer
+        scored = process(records, self._table, self._state, scorer.model, scorer.policy)
+        self._table.mark(scored.touched)
+        _count(self.source.partition, len(fresh), scored, time.perf_counter() - started)
+        metrics.STREAM_TIME_SECONDS.labels(self.source.partition).set(
+            self._state.clock.time_ms / 1000
+        )
+        metrics.CACHED_PROFILES.labels(self.source.partition).set(len(self._table))
+        await self._append(fresh, scored)
+        row_of = {offset: row for row, offset in enumerate(records.offsets)}
+        refused = [row_of[letter.offset] for letter in scored.dead_letters]
+        self._limit.count(len(fresh), refused)
+
+    async def _append(self, found: Sequence[ConsumerRecord], scored: ScoredBatch) -> None:
+        topics = self._scorer.topics
+        anomaly_code = SEVERITIES.index(self._scorer.policy.anomaly_severity)
+        verdicts: list[tuple[bytes | None, bytes | None, list[Header]]] = []
+        anomalies: list[tuple[bytes | None, bytes | None, list[Header]]] = []
+        for row, payload, severity in zip(
+            scored.rows, scored.payloads, scored.severities, strict=True
+        ):
+            record = found[row]
+            headers: list[Header] = [_SCHEMA_HEADER, _SEVERITY_HEADERS[severity]]
+            if record.headers:
+                headers += [one for one in record.headers if one[0] in CARRIED_HEADERS]
+            message = (record.key, payload, headers)
+            verdicts.append(message)
+            if severity >= anomaly_code:
+                anomalies.append(message)
+        dead = [(letter.key, letter.value, letter.headers()) for letter in scored.dead_letters]
+        for topic, messages in (
+            (topics.verdicts, verdicts),
+            (topics.anomalies, anomalies),
+            (topics.dead_letters, dead),
+        ):
+            if messages:
+                await self._output.append(topic, messages)
+
+    def start_checkpoint(self) -> asyncio.Task[None] | None:
+        """Begin a checkpoint in the background unless one runs or there is nothing new."""
+        if self._checkpoint is None and not self.is_clean:
+            self._checkpoint = asyncio.ensure_future(self._run_checkpoint())
+        return self._checkpoint
+
+    async def checkpoint(self) -> None:
+        """Return when everything scored so far is durable."""
+        while not self.is_clean:
+            task = self.start_checkpoint()
+            assert task is not None
+            await task
+
+    async def _run_checkpoint(self) -> None:
+        started = time.perf_counter()
+        try:
+            snapshot = self._table.snapshot()
+            offset = self._state.source_offset
+            trees = self._scorer.model.half_space_trees
+            items = [*snapshot.items, (PARTITION_STATE_KEY, self._state.to_bytes(trees))]
+            await self._output.flush()
+            changelog_offset = await self._output.append_state(items)
+            self._store.write(items, changelog_offset)
+            self._table.release(snapshot)
+            assert offset > self._checkpointed, "checkpoints only move forward"
+            self._checkpointed = offset
+        finally:
+            self._checkpoint = None
+        metrics.CHECKPOINT_SECONDS.observe(time.perf_counter() - started)
+        metrics.CHECKPOINT_PROFILES.observe(len(snapshot.items))
+
+    async def close(self, timeout_s: float) -> None:
+        """Make a last checkpoint if time allows, and release the store.
+
+        What a checkpoint that fails here leaves undone, the next owner does again.
+        """
+        try:
+            await asyncio.wait_for(self.checkpoint(), timeout_s)
+        finally:
+            self._store.close()
+
+
+def _stored_state(store: StateStore, model: ModelArtifact) -> PartitionState:
+    image = store.get(PARTITION_STATE_KEY)
+    if image is None:
+        return PartitionState.initial(model.version, model.half_space_trees)
+    return PartitionState.from_bytes(image, model.version, model.half_space_trees)
+
+
+def _count(partition: int, records: int, scored: ScoredBatch, seconds: float) -> None:
+    metrics.TRANSACTIONS.labels(partition).inc(records)
+    metrics.BATCH_RECORDS.observe(records)
+    metrics.BATCH_SECONDS.observe(seconds)
+    counts: dict[Any, int] = {}
+    for severity in scored.severities:
+        counts[severity] = counts.get(severity, 0) + 1
+    for code, count in counts.items():
+        metrics.VERDICTS.labels(SEVERITIES[code].value).inc(count)
+    for letter in scored.dead_letters:
+        metrics.DEAD_LETTERS.labels(letter.rejected.reason.value).inc()
+    metrics.LATE_EVENTS.inc(scored.late)
+    metrics.DUPLICATES.inc(scored.duplicates)
+    metrics.FENCED_EVENTS.inc(scored.fenced)

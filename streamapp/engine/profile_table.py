@@ -1,0 +1,132 @@
+"""The profile table of one partition: a bounded array of profiles in front of the store.
+
+Profiles are changed in the array; a checkpoint takes the sealed bytes of the changed ones and,
+once they are safe in the changelog, has them written to the store. Until then their slots are
+pinned: the store would give back an older profile.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamapp.engine import metrics
+from streamapp.engine.store import StateStore, user_key
+from streamapp.features.profile import PROFILE, ProfileBlock, empty_profiles, reset, seal, unseal
+
+_FIRST_CAPACITY = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Changed profiles as a checkpoint writes them, and the slots they pin meanwhile."""
+
+    items: list[tuple[bytes, bytes]]
+    slots: NDArray[np.int64]
+
+
+class ProfileTable:
+    """Profiles of one partition, at most `profiles_max` in memory (more only while pinned)."""
+
+    def __init__(self, store: StateStore, profiles_max: int) -> None:
+        self._store = store
+        self._profiles_max = profiles_max
+        self._slot_of: dict[str, int] = {}
+        self._free: list[int] = []
+        self._users: list[str] = []
+        self._block = empty_profiles(0)
+        self._dirty = np.zeros(0, dtype=np.bool_)
+        self._used = np.zeros(0, dtype=np.bool_)
+        self._pins = np.zeros(0, dtype=np.int64)
+        self._grow(min(_FIRST_CAPACITY, profiles_max))
+
+    def _grow(self, capacity: int) -> None:
+        before = len(self._block)
+        added = capacity - before
+        self._block = np.concatenate([self._block, empty_profiles(added)])
+        self._dirty = np.concatenate([self._dirty, np.zeros(added, dtype=np.bool_)])
+        self._used = np.concatenate([self._used, np.zeros(added, dtype=np.bool_)])
+        self._pins = np.concatenate([self._pins, np.zeros(added, dtype=np.int64)])
+        self._users += [""] * added
+        self._free += range(capacity - 1, before - 1, -1)
+
+    def __len__(self) -> int:
+        return len(self._slot_of)
+
+    @property
+    def block(self) -> ProfileBlock:
+        """The array of profiles; valid until the next call of `slots`."""
+        return self._block
+
+    @property
+    def changed(self) -> int:
+        """Profiles changed since the last snapshot."""
+        return int(self._dirty.sum())
+
+    def slots(self, users: Sequence[str]) -> NDArray[np.int64]:
+        """The slot of each user (n,), loading those that are not in memory."""
+        slot_of = self._slot_of
+        missing = {user: None for user in users if user not in slot_of}
+        if missing:
+            self._load(list(missing), set(users))
+        metrics.PROFILE_READS.labels("memory").inc(len(users) - len(missing))
+        slots = np.array([slot_of[user] for user in users], dtype=np.int64)
+        self._used[slots] = True
+        return slots
+
+    def mark(self, slots: NDArray[np.int64]) -> None:
+        """Note that the profiles at `slots` have changed."""
+        self._dirty[slots] = True
+
+    def snapshot(self) -> Snapshot:
+        """Sealed bytes of every changed profile, in slot order; their slots are pinned."""
+        slots = np.flatnonzero(self._dirty).astype(np.int64)
+        items = [(user_key(self._users[slot]), seal(self._block[slot])) for slot in slots.tolist()]
+        self._dirty[slots] = False
+        self._pins[slots] += 1
+        return Snapshot(items, slots)
+
+    def release(self, snapshot: Snapshot) -> None:
+        """The snapshot is in the store: its slots may be given to others again."""
+        self._pins[snapshot.slots] -= 1
+
+    def _load(self, users: list[str], wanted: set[str]) -> None:
+        self._make_room(len(users), wanted)
+        stored = self._store.get_many([user_key(user) for user in users])
+        for user, image in zip(users, stored, strict=True):
+            slot = self._free.pop()
+            self._slot_of[user] = slot
+            self._users[slot] = user
+            if image is not None:
+                self._block[slot] = np.frombuffer(unseal(image), dtype=PROFILE)[0]
+            else:
+                reset(self._block, slice(slot, slot + 1))
+        found = sum(image is not None for image in stored)
+        metrics.PROFILE_READS.labels("store").inc(found)
+        metrics.PROFILE_READS.labels("new").inc(len(users) - found)
+
+    def _make_room(self, count: int, wanted: set[str]) -> None:
+        if len(self._free) < count and len(self._block) < self._profiles_max:
+            room = max(len(self._block) * 2, len(self._slot_of) + count)
+            self._grow(max(min(room, self._profiles_max), len(self._block)))
+        if len(self._free) < count:
+            self._evict(max(count - len(self._free), len(self._block) // 16), wanted)
+        if len(self._free) < count:  # everything is pinned or wanted: rather grow than wait
+            self._grow(len(self._block) + count - len(self._free))
+
+    def _evict(self, count: int, wanted: set[str]) -> None:
+        """Give up to `count` slots back: second-chance order, never a changed or pinned one."""
+        held = self._dirty | (self._pins > 0)
+        for user, slot in list(self._slot_of.items()):
+            if count == 0:
+                break
+            if held[slot] or user in wanted:
+                continue
+            del self._slot_of[user]
+            if self._used[slot]:
+                self._used[slot] = False
+                self._slot_of[user] = slot
+                continue
+            self._free.append(slot)
+            count -= 1

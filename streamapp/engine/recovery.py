@@ -1,0 +1,134 @@
+"""Recovery: bring a partition's store up to the end of its changelog before scoring goes on."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import structlog
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from streamapp.engine import metrics
+from streamapp.engine.store import PARTITION_STATE_KEY, USER_PREFIX, StateStore
+from streamapp.features.profile import ProfileError, unseal
+
+log = structlog.get_logger()
+
+#: Changelog records applied in one write of the store: 4 MB of profiles.
+_RECORDS_MAX: Final = 4096
+_POLL_MS: Final = 500
+
+
+class RecoveryError(Exception):
+    """State can't be rebuilt; the message says the fact, the place and the way out."""
+
+
+@dataclass(slots=True)
+class _Progress:
+    store: StateStore
+    offset: int
+    end: int
+
+    @property
+    def is_done(self) -> bool:
+        return self.offset + 1 >= self.end
+
+
+async def recover(
+    stores: Mapping[int, StateStore], changelog: str, client: Mapping[str, Any], timeout_s: float
+) -> None:
+    """Apply to each partition's store what its changelog holds beyond it.
+
+    `timeout_s` bounds the time without progress. Raises RecoveryError.
+    """
+    if not stores:
+        return
+    started = time.monotonic()
+    consumer = AIOKafkaConsumer(
+        **client,
+        enable_auto_commit=False,
+        isolation_level="read_committed",
+        max_partition_fetch_bytes=8 * 1024 * 1024,
+        fetch_max_wait_ms=100,
+    )
+    await consumer.start()
+    try:
+        progress = await _open(consumer, stores, changelog)
+        await _follow(consumer, progress, timeout_s)
+    finally:
+        await consumer.stop()
+    elapsed = time.monotonic() - started
+    metrics.RECOVERY_SECONDS.set(elapsed)
+    log.info("state_recovered", partitions=sorted(stores), seconds=round(elapsed, 3))
+
+
+async def _open(
+    consumer: AIOKafkaConsumer, stores: Mapping[int, StateStore], changelog: str
+) -> dict[TopicPartition, _Progress]:
+    topic_partitions = {TopicPartition(changelog, partition): partition for partition in stores}
+    consumer.assign(list(topic_partitions))
+    ends = await consumer.end_offsets(list(topic_partitions))
+    begins = await consumer.beginning_offsets(list(topic_partitions))
+    progress = {}
+    for tp, partition in topic_partitions.items():
+        store = stores[partition]
+        offset = store.changelog_offset
+        if offset >= ends[tp]:
+            raise RecoveryError(
+                f"{changelog}[{partition}] ends at {ends[tp]}, but the local state has applied "
+                f"{offset}: the topic was deleted or made again; remove the state directory of "
+                f"this partition to start from the changelog"
+            )
+        first = max(offset + 1, begins[tp])
+        consumer.seek(tp, first)
+        progress[tp] = _Progress(store, first - 1, ends[tp])
+    return progress
+
+
+async def _follow(
+    consumer: AIOKafkaConsumer, progress: dict[TopicPartition, _Progress], timeout_s: float
+) -> None:
+    moved_at = time.monotonic()
+    while waiting := [tp for tp, one in progress.items() if not one.is_done]:
+        found = await consumer.getmany(*waiting, timeout_ms=_POLL_MS, max_records=_RECORDS_MAX)
+        moved = bool(found)
+        for tp, records in found.items():
+            _apply(progress[tp], tp.partition, records)
+        for tp in waiting:  # past the end of compacted or aborted records there is nothing to get
+            position = await consumer.position(tp)
+            moved |= position - 1 > progress[tp].offset
+            progress[tp].offset = max(progress[tp].offset, position - 1)
+        if moved:
+            moved_at = time.monotonic()
+        elif time.monotonic() - moved_at > timeout_s:
+            places = ", ".join(f"{tp.topic}[{tp.partition}]" for tp in waiting)
+            raise RecoveryError(
+                f"no changelog record of {places} for {timeout_s:.0f} s: check that the broker "
+                f"is up, then start the worker again"
+            )
+        await asyncio.sleep(0)
+
+
+def _apply(progress: _Progress, partition: int, records: list[Any]) -> None:
+    items = [(record.key, record.value) for record in records]
+    for (key, value), record in zip(items, records, strict=True):
+        _verify(key, value, partition, record.offset)
+    progress.offset = records[-1].offset
+    progress.store.write(items, progress.offset)
+    metrics.RECOVERED_RECORDS.inc(len(records))
+
+
+def _verify(key: bytes | None, value: bytes | None, partition: int, offset: int) -> None:
+    if key is None or not key.startswith((USER_PREFIX, PARTITION_STATE_KEY)):
+        raise RecoveryError(
+            f"changelog record {offset} of partition {partition} is not ours: another program "
+            f"writes to this topic; stop it and rebuild the topic"
+        )
+    if value is not None and key.startswith(USER_PREFIX):
+        try:
+            unseal(value)
+        except ProfileError as error:
+            raise RecoveryError(
+                f"changelog record {offset} of partition {partition}: {error}"
+            ) from error

@@ -1,0 +1,47 @@
+"""Settings of a worker."""
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class WorkerSettings(BaseModel):
+    """How one worker runs. Every bound has its reason beside it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    #: Consumer group; also the prefix of the changelog topic.
+    group: str = Field(default="streamapp", pattern=r"^[A-Za-z0-9._-]{1,100}$")
+    #: RocksDB directories, one for each partition.
+    state_dir: Path = Path(".streamapp/state")
+    #: The model artifact; empty means the one shipped with the package.
+    model_dir: Path | None = None
+    #: Time zone for hours and weekdays, as an IANA name.
+    time_zone: str = "UTC"
+    #: Records of one partition scored at once. Over 1,024 the caches of the CPU lose; under 64
+    #: the fixed costs show.
+    batch_records_max: int = Field(default=512, ge=1, le=1024)
+    #: Oldest work that may be lost from memory and done again after a crash.
+    checkpoint_interval_ms: int = Field(default=50, ge=1, le=60_000)
+    #: Distinct profiles of one checkpoint: with a batch's worth more they fit one record batch of
+    #: 1 MB, which Kafka appends whole or not at all.
+    checkpoint_profiles_max: int = Field(default=384, ge=1, le=450)
+    #: Profiles of one partition kept in memory, 1 KiB each.
+    cache_profiles_max: int = Field(default=50_000, ge=2_048)
+    #: After this silence the group gives a worker's partitions to others.
+    session_timeout_s: float = Field(default=6.0, ge=1, le=300)
+    #: Time for the last checkpoint when a partition is taken away or the worker stops.
+    shutdown_timeout_s: float = Field(default=10.0, ge=0.1, le=300)
+    #: Records wait and no offset moves for this long: the worker exits, to be started again.
+    stall_timeout_s: float = Field(default=60.0, ge=5, le=3600)
+    #: Loopback by default: health and metrics name no user, but need not be public.
+    http_host: str = "127.0.0.1"
+    #: Port of /healthz, /readyz and /metrics; 0 takes a free one, null serves none.
+    http_port: int | None = Field(default=6066, ge=0, le=65_535)
+    #: Refused in a row, or this share of the last `dead_letter_window` records: the partition
+    #: stops, since a broken producer is likelier than so many broken payments.
+    dead_letter_run_max: int = Field(default=1_000, ge=1)
+    dead_letter_share_max: float = Field(default=0.5, gt=0, le=1)
+    dead_letter_window: int = Field(default=10_000, ge=100)
+    #: Static membership: a restart within the session timeout causes no rebalance.
+    instance_id: str | None = None

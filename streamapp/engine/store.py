@@ -1,0 +1,85 @@
+"""Profiles of one partition on disk: RocksDB, written in batches that carry their log position."""
+
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Final, cast
+
+from rocksdict import Options, Rdict, WriteBatch, WriteOptions
+
+#: Keys of users and of the partition's own state can't meet: their first byte differs. The
+#: changelog uses the same keys.
+USER_PREFIX: Final = b"u"
+PARTITION_STATE_KEY: Final = b"p"
+
+_POSITION_KEY: Final = b"m:changelog_offset"
+_WRITE_BUFFER_BYTES: Final = 16 * 1024 * 1024
+
+
+def user_key(user: str) -> bytes:
+    """The key of a user's profile in store and changelog."""
+    return USER_PREFIX + user.encode()
+
+
+class StateStore:
+    """One partition's RocksDB. A write is all there or not at all, its changelog offset included.
+
+    The write-ahead log stays on (kill -9 keeps what was written) but is not synced: after a power
+    cut the changelog gives back what the disk has lost.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        self._directory = directory
+        self._db = Rdict(str(directory), options=_options())
+        self._write_options = WriteOptions()
+
+    @property
+    def changelog_offset(self) -> int:
+        """Offset of the last changelog record applied; -1 where there is none."""
+        stored = self._db.get(_POSITION_KEY)
+        return -1 if stored is None else int.from_bytes(stored, "little")
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value of a key, or None."""
+        value: bytes | None = self._db.get(key)
+        return value
+
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """Values in the order of the keys, None where there is none."""
+        return cast(list[bytes | None], self._db.get(list(keys)))
+
+    def write(self, items: Iterable[tuple[bytes, bytes | None]], changelog_offset: int) -> None:
+        """Put (or, for None, delete) the items and move the position, in one write."""
+        batch = WriteBatch(raw_mode=True)
+        for key, value in items:
+            if value is None:
+                batch.delete(key)
+            else:
+                batch.put(key, value)
+        batch.put(_POSITION_KEY, changelog_offset.to_bytes(8, "little"))
+        self._db.write(batch, self._write_options)
+
+    def items(self) -> Iterator[tuple[bytes, bytes]]:
+        """Everything stored but the position, in the order of the keys."""
+        for key, value in self._db.items():
+            if key != _POSITION_KEY:
+                yield cast(bytes, key), value
+
+    def close(self) -> None:
+        """Release the directory."""
+        self._db.close()
+
+    def destroy(self) -> None:
+        """Close and delete the directory."""
+        self.close()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+
+def _options() -> Options:
+    options = Options(raw_mode=True)
+    options.create_if_missing(True)
+    options.set_write_buffer_size(_WRITE_BUFFER_BYTES)
+    options.set_max_background_jobs(2)
+    options.set_keep_log_file_num(2)
+    return options

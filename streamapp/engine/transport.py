@@ -1,0 +1,145 @@
+"""A Faust transport whose messages are batches: many records of one partition in one message.
+
+Faust spends its time on task switches, one round for each message. Here a message carries what
+has arrived for a partition, so that cost is shared, and nothing waits for a batch to fill. Faust
+keeps assignment, rebalancing, flow control and agents. Positions are taken away from it: they
+belong to the checkpoint, and Faust's own accounting is not made for offsets that jump.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, cast
+
+import faust
+from aiokafka import TopicPartition
+from aiokafka.structs import ConsumerRecord
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+
+
+@dataclass(slots=True)
+class RecordBatch:
+    """Records of one partition, in the shape of one record; its offset is the last one's.
+
+    `value` is the list of records.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    value: list[ConsumerRecord]
+    key: None = None
+    timestamp: int | None = None
+    timestamp_type: int = 0
+    headers: tuple[()] = ()
+    checksum: None = None
+    serialized_key_size: int = 0
+    serialized_value_size: int = 0
+
+
+class BatchSchema(faust.Schema[Any, Any]):
+    """Hands the list of records through as it is."""
+
+    def loads_key(self, app: Any, message: Any, **_options: Any) -> None:
+        """Batches have no key."""
+
+    def loads_value(self, app: Any, message: Any, **_options: Any) -> Any:
+        """The records."""
+        return message.value
+
+
+class Positions(Protocol):
+    """Who knows where each partition goes on: the engine, from its recovered state."""
+
+    def position(self, partition: int, committed: int | None) -> int | None:
+        """Offset to read next; None lets the consumer's reset policy decide."""
+
+    async def quiesce(self) -> None:
+        """Return when no batch is being scored."""
+
+
+@dataclass(slots=True)
+class BatchingOptions:
+    """What the engine tells the transport; set on the app before it starts."""
+
+    source_topic: str
+    records_max: int
+    positions: Positions
+    group_instance_id: str | None = None
+    auth: Mapping[str, Any] = field(default_factory=dict)
+
+
+def fold(records: Sequence[ConsumerRecord], records_max: int) -> list[RecordBatch]:
+    """Cut records of one partition into batches of at most `records_max`."""
+    batches = []
+    for start in range(0, len(records), records_max):
+        chunk = list(records[start : start + records_max])
+        last = chunk[-1]
+        batches.append(
+            RecordBatch(last.topic, last.partition, last.offset, chunk, timestamp=last.timestamp)
+        )
+    return batches
+
+
+class Consumer(driver.Consumer):
+    """Faust's aiokafka consumer, folding records and leaving positions to the engine."""
+
+    @property
+    def _options(self) -> BatchingOptions:
+        return cast(BatchingOptions, cast(Any, self.app).batching)
+
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
+        records = await super()._getmany(active_partitions, timeout)
+        return {tp: fold(found, self._options.records_max) for tp, found in records.items()}
+
+    def ack(self, message: Any) -> bool:
+        """Forget the message; what is done is known by the checkpoint alone."""
+        self._unacked_messages.discard(message)
+        message.acked = True
+        return True
+
+    async def commit(self, *_args: Any, **_options: Any) -> bool:
+        """Commit nothing: offsets are committed by `commit_positions`, after a checkpoint."""
+        return False
+
+    async def force_commit(self, *_args: Any, **_options: Any) -> bool:
+        """Commit nothing, as `commit`."""
+        return False
+
+    async def wait_empty(self) -> None:
+        """Wait until the engine has finished the batch it is scoring."""
+        await self._options.positions.quiesce()
+
+    async def perform_seek(self) -> None:
+        """Go to where the recovered state ends, whatever the group has committed."""
+        committed = await self.seek_to_committed()
+        for tp in self.assignment():
+            if tp.topic != self._options.source_topic:
+                continue
+            group_offset = committed.get(tp)
+            position = self._options.positions.position(tp.partition, group_offset)
+            if position is not None:
+                await self._seek(tp, position)
+            self._read_offset[tp] = None
+        await asyncio.sleep(0)
+
+    async def commit_positions(self, positions: Mapping[int, int]) -> bool:
+        """Tell the group how far the source partitions are done."""
+        topic = self._options.source_topic
+        assigned = self.assignment()
+        offsets = {
+            TopicPartition(topic, partition): offset
+            for partition, offset in positions.items()
+            if TP(topic, partition) in assigned
+        }
+        return bool(offsets) and bool(await self._commit(offsets))
+
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        """Left to the engine's own watch over stalled partitions."""
+
+
+class Transport(driver.Transport):
+    """Faust transport `recordbatch://host:port`."""
+
+    Consumer = Consumer

@@ -1,0 +1,122 @@
+"""A worker from start to exit: topics, model, app, signals, and the exit code."""
+
+import asyncio
+import contextlib
+import gc
+import signal
+from dataclasses import dataclass
+
+import faust
+import structlog
+
+from streamapp.engine import metrics
+from streamapp.engine.app import create_app
+from streamapp.engine.engine import Engine
+from streamapp.engine.health import HealthServer
+from streamapp.engine.partition import OutputTopics, Scorer
+from streamapp.engine.settings import WorkerSettings
+from streamapp.kafka.settings import KafkaSettings, TopicSettings
+from streamapp.kafka.topics import ensure_topics, worker_topics
+from streamapp.scoring import Pipeline
+from streamapp.scoring.artifact import ModelArtifact
+from streamapp.scoring.policy import Policy
+
+log = structlog.get_logger()
+
+#: Between two looks at whether the worker should stop.
+_POLL_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerPlan:
+    """All a worker needs, read and verified before it connects."""
+
+    kafka: KafkaSettings
+    topics: TopicSettings
+    settings: WorkerSettings
+    model: ModelArtifact
+
+    @property
+    def changelog(self) -> str:
+        """The topic that keeps the state of this group's partitions."""
+        return f"{self.topics.prefix}{self.settings.group}.state"
+
+
+def run(plan: WorkerPlan) -> int:
+    """Run a worker until SIGTERM, SIGINT or failure; the process's exit code.
+
+    Raises TopicError where the topics are not as they must be.
+    """
+    topics = plan.topics
+    ensure_topics(plan.kafka, worker_topics(topics, plan.changelog), topics.replication_factor)
+    _warm_up(plan.model)
+    return asyncio.run(_run(plan))
+
+
+def _warm_up(model: ModelArtifact) -> None:
+    """Compile or load every kernel before the first payment waits for it."""
+    transaction = {"tx_id": "1", "user_id": "1", "amount": 1.0, "timestamp": 0}
+    Pipeline(model).score([transaction, transaction])
+    metrics.MODEL_INFO.labels(model.version).set(1)
+    gc.collect()
+    gc.freeze()
+
+
+def _engine(plan: WorkerPlan) -> Engine:
+    topics = plan.topics
+    names = OutputTopics(
+        topics.name("verdicts"), topics.name("anomalies"), topics.name("dead_letters")
+    )
+    policy = Policy(anomaly_severity=topics.anomaly_severity, time_zone=plan.settings.time_zone)
+    scorer = Scorer(plan.model, policy, names, plan.settings.checkpoint_profiles_max)
+    source = topics.name("transactions")
+    return Engine(plan.settings, scorer, source, plan.changelog, plan.kafka.aiokafka())
+
+
+async def _run(plan: WorkerPlan) -> int:
+    plan.settings.state_dir.mkdir(parents=True, exist_ok=True)
+    engine = _engine(plan)
+    app = create_app(engine, plan.kafka, plan.settings, plan.topics.name("transactions"))
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    health = await _serve_health(plan.settings, engine)
+    app.finalize()
+    await app.start()
+    log.info("worker_started", model=plan.model.version)
+    await _until_stopped(app, engine, stop)
+    is_failed = await _stop(app, engine, plan.settings.shutdown_timeout_s)
+    if health is not None:
+        await health.stop()
+    log.info("worker_stopped", failed=is_failed)
+    return 1 if is_failed else 0
+
+
+async def _serve_health(settings: WorkerSettings, engine: Engine) -> HealthServer | None:
+    if settings.http_port is None:
+        return None
+    health = HealthServer(settings.http_host, settings.http_port, lambda: engine.is_ready)
+    log.info("health_served", host=settings.http_host, port=await health.start())
+    return health
+
+
+async def _until_stopped(app: faust.App, engine: Engine, stop: asyncio.Event) -> None:
+    while not stop.is_set():
+        if engine.failure is not None or app.should_stop:
+            return
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), _POLL_S)
+
+
+async def _stop(app: faust.App, engine: Engine, timeout_s: float) -> bool:
+    """Stop within twice the timeout; whether it was a failure that ended the worker."""
+    failure = engine.failure or (app.crash_reason if app.crashed else None)
+    if failure is not None:
+        log.error("worker_failed", error=str(failure), kind=type(failure).__name__)
+    try:
+        await asyncio.wait_for(app.stop(), 2 * timeout_s)
+    except TimeoutError:
+        log.error("stop_timed_out", seconds=2 * timeout_s)
+        return True
+    return failure is not None
