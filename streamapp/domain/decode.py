@@ -33,7 +33,7 @@ def decode(key: bytes | None, value: bytes | None) -> Transaction | Rejected:
         kind = "no key" if key is None else "another key"
         return _rejected(Reason.KEY_MISMATCH, "key", f"{kind}; expected the user_id in UTF-8")
     if not 0 <= epoch_ms(transaction.timestamp) <= TIME_MS_MAX:
-        return _rejected(Reason.OUT_OF_RANGE, "timestamp", "before 1970; expected 1970 or later")
+        return _rejected(Reason.OUT_OF_RANGE, "timestamp", "expected 1970 to 9999 in UTC")
     return transaction
 
 
@@ -85,7 +85,8 @@ def _not_json(value: bytes, message: str) -> Rejected:
         return _rejected(Reason.NOT_JSON, "", message)
     if isinstance(lenient, dict):
         for field, content in lenient.items():
-            if isinstance(content, float) and not math.isfinite(content):
+            is_ours = field in Transaction.__struct_fields__  # others may not even be Unicode
+            if is_ours and isinstance(content, float) and not math.isfinite(content):
                 detail = "NaN or infinite; expected a finite number"
-                return _rejected(Reason.OUT_OF_RANGE, str(field)[:128], detail)
+                return _rejected(Reason.OUT_OF_RANGE, field, detail)
     return _rejected(Reason.NOT_JSON, "", message)

@@ -23,6 +23,9 @@ EventTime = (
     | Annotated[int, msgspec.Meta(ge=0, le=TIME_MS_MAX, description="epoch milliseconds")]
 )
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+# The lengths are stated too, for `$` would also match before a final line feed.
+Currency = Annotated[str, msgspec.Meta(pattern="^[A-Z]{3}$", max_length=3)]
+Country = Annotated[str, msgspec.Meta(pattern="^[A-Z]{2}$", max_length=2)]
 
 
 class Transaction(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -32,11 +35,11 @@ class Transaction(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     user_id: Identifier
     amount: Amount
     timestamp: EventTime
-    currency: Annotated[str, msgspec.Meta(pattern="^[A-Z]{3}$")] | None = None
+    currency: Currency | None = None
     merchant_id: Text | None = None
     merchant_category: Text | None = None
     transaction_type: Text | None = None
-    country: Annotated[str, msgspec.Meta(pattern="^[A-Z]{2}$")] | None = None
+    country: Country | None = None
     device_id: Text | None = None
     ip_address: Text | None = None
     latitude: Annotated[float, msgspec.Meta(ge=-90, le=90)] | None = None
@@ -52,11 +55,7 @@ def epoch_ms(timestamp: datetime | int) -> int:
     if isinstance(timestamp, int):
         return timestamp
     elapsed = timestamp - _EPOCH
-    return (
-        elapsed.days * 86_400_000
-        + elapsed.seconds * 1000
-        + elapsed.microseconds // 1000
-    )
+    return elapsed.days * 86_400_000 + elapsed.seconds * 1000 + elapsed.microseconds // 1000
 
 
 def rfc3339(time_ms: int) -> str:
