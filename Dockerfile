@@ -7,6 +7,7 @@ WORKDIR /src
 COPY deploy/runtime.lock deploy/
 RUN /opt/streamapp/bin/pip install --require-hashes --requirement deploy/runtime.lock
 COPY pyproject.toml README.md LICENSE ./
+COPY models models
 COPY streamapp streamapp
 RUN /opt/streamapp/bin/pip install --no-deps --no-build-isolation . \
     && /opt/streamapp/bin/pip uninstall --yes setuptools pip
@@ -16,7 +17,6 @@ RUN groupadd --gid 10001 streamapp \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /var/lib/streamapp streamapp \
     && install --directory --owner=10001 --group=10001 /var/lib/streamapp /var/cache/streamapp
 COPY --from=build /opt/streamapp /opt/streamapp
-COPY models /opt/streamapp/models
 ENV PATH=/opt/streamapp/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
