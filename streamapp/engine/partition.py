@@ -21,6 +21,7 @@ from streamapp.engine.dead_letter_limit import DeadLetterLimit
 from streamapp.engine.partition_log import Header, PartitionLog
 from streamapp.engine.profile_table import ProfileTable
 from streamapp.engine.store import PARTITION_STATE_KEY, StateStore
+from streamapp.kafka.dead_letters import REDRIVEN
 from streamapp.scoring.artifact import ModelArtifact
 from streamapp.scoring.partition_state import PartitionState
 from streamapp.scoring.policy import Policy
@@ -113,9 +114,7 @@ class PartitionTask:
         )
         metrics.CACHED_PROFILES.labels(self.source.partition).set(len(self._table))
         await self._append(fresh, scored)
-        row_of = {offset: row for row, offset in enumerate(records.offsets)}
-        refused = [row_of[letter.offset] for letter in scored.dead_letters]
-        self._limit.count(len(fresh), refused)
+        self._limit.count(len(fresh), scored.refused_rows)
 
     async def _append(self, found: Sequence[ConsumerRecord], scored: ScoredBatch) -> None:
         topics = self._scorer.topics
@@ -133,7 +132,10 @@ class PartitionTask:
             verdicts.append(message)
             if severity >= anomaly_code:
                 anomalies.append(message)
-        dead = [(letter.key, letter.value, letter.headers()) for letter in scored.dead_letters]
+        dead = [
+            (letter.key, letter.value, [*_own_headers(found[row]), *letter.headers()])
+            for row, letter in zip(scored.refused_rows, scored.dead_letters, strict=True)
+        ]
         for topic, messages in (
             (topics.verdicts, verdicts),
             (topics.anomalies, anomalies),
@@ -189,6 +191,13 @@ def _stored_state(store: StateStore, model: ModelArtifact) -> PartitionState:
     if image is None:
         return PartitionState.initial(model.version, model.half_space_trees)
     return PartitionState.from_bytes(image, model.version, model.half_space_trees)
+
+
+def _own_headers(record: ConsumerRecord) -> list[Header]:
+    """The sender's headers and the count of redrives; marks of an earlier refusal are dropped."""
+    return [
+        one for one in record.headers if one[0] == REDRIVEN or not one[0].startswith("dlq.")
+    ]
 
 
 def _count(partition: int, records: int, scored: ScoredBatch, seconds: float) -> None:

@@ -187,7 +187,9 @@ def learn_merchant(profile: Any, merchant: int) -> None:
 @kernel
 def changed(last: int, current: int) -> float:
     """1 where both are known and differ."""
-    return 1.0 if last != 0 and current not in (0, last) else 0.0
+    if last == 0 or current == 0:
+        return 0.0
+    return 1.0 if last != current else 0.0
 
 
 @kernel

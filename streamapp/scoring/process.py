@@ -40,7 +40,8 @@ class ScoredBatch:
     """The outcome of a batch, in offset order.
 
     rows: index of each verdict's record; users, payloads (verdict v1 in JSON) and severities
-    (0 LOW to 3 CRITICAL) run beside it. touched: slots whose profile changed, each once.
+    (0 LOW to 3 CRITICAL) run beside it. refused_rows: index of each dead letter's record.
+    touched: slots whose profile changed, each once.
     """
 
     rows: list[int]
@@ -48,6 +49,7 @@ class ScoredBatch:
     payloads: list[bytes]
     severities: list[int]
     dead_letters: list[DeadLetter]
+    refused_rows: list[int]
     touched: NDArray[np.int64]
     fenced: int
     late: int
@@ -67,6 +69,7 @@ class Featured:
     slots: NDArray[np.int64]
     features: FeatureBlock
     dead_letters: list[DeadLetter]
+    refused_rows: list[int]
 
 
 def process(
@@ -95,6 +98,7 @@ def process(
         payloads=[payload for *_, payload, _ in verdicts],
         severities=[severity for *_, severity in verdicts],
         dead_letters=batch.dead_letters,
+        refused_rows=batch.refused_rows,
         touched=np.unique(slots[applied]),
         fenced=int((features.status == FENCED).sum()),
         late=int(features.is_late.sum()),
@@ -124,7 +128,8 @@ def featurise(
     slots = profiles.slots([transaction.user_id for transaction in transactions])
     features, _ = compute(columns, slots, profiles.block, stream_time_ms, parameters)
     dead_letters = [_dead_letter(records, row, why) for row, why in rejected]
-    return Featured(transactions, rows, columns, slots, features, dead_letters)
+    refused_rows = [row for row, _ in rejected]
+    return Featured(transactions, rows, columns, slots, features, dead_letters, refused_rows)
 
 
 def _dead_letter(records: Records, row: int, why: Rejected) -> DeadLetter:
