@@ -1,0 +1,1 @@
+"""What every sink has to hold to, and what only one of them does."""
