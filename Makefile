@@ -75,6 +75,7 @@ lock: ## write the lock files again (ARGS=--upgrade takes the newest versions)
 
 .PHONY: clean
 clean: ## remove what builds, tests and local runs leave behind, .venv included
+	@if [ -x $(BIN)/streamapp ]; then $(BIN)/streamapp broker stop || true; fi
 	@rm -rf .venv .streamapp build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
 	@rm -rf .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
