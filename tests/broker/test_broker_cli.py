@@ -4,6 +4,8 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -52,6 +54,17 @@ def test_start_status_stop(place: Path) -> None:
 
 def _code_and(result: Result, text: str) -> tuple[int, bool]:
     return result.exit_code, text in result.output
+
+
+def test_broker_survives_the_command_that_started_it(place: Path) -> None:
+    """The command returns, holding no pipe of its caller, and another process finds the broker."""
+    command = [sys.executable, "-c", "from streamapp.cli.broker import app; app()"]
+    options = ["start", "--dir", str(place), "--port", "0"]
+    done = subprocess.run(
+        [*command, *options], capture_output=True, text=True, timeout=60, check=True
+    )
+    address = done.stdout.split()[-1]
+    assert (0, True) == _code_and(run("status", place), f"{address}: running")
 
 
 def test_start_twice_says_that_it_runs(place: Path) -> None:

@@ -47,6 +47,7 @@ def test_reused_pid_is_another_process(sleeper: Process) -> None:
     assert (False, True) == (earlier.is_alive(), sleeper.is_alive())
 
 
+@pytest.mark.integration
 def test_both_ways_to_ask_for_a_process_agree(sleeper: Process) -> None:
     """/proc and ps both know a live process and both miss a dead one."""
     asked = (_started_by_proc, _started_by_ps)
