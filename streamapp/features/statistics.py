@@ -6,6 +6,8 @@ Each function reads or updates one record of `profile.PROFILE`; formulas are in 
 import math
 from typing import Any, Final
 
+import numpy as np
+
 from streamapp.features.compiled import kernel
 from streamapp.features.contract import DAY_MS, HOUR_MS
 from streamapp.features.profile import AMOUNT_BINS, KEPT_MERCHANTS
@@ -198,7 +200,7 @@ def movement(profile: Any, time_ms: int, latitude: float, longitude: float) -> t
     if profile.geo_time_ms < 0 or math.isnan(latitude) or math.isnan(longitude):
         return 0.0, 0.0
     phi = math.radians(latitude)
-    last_phi = math.radians(profile.latitude)
+    last_phi = math.radians(np.float64(profile.latitude))  # or sine and cosine were float32 too
     half_phi = math.sin((phi - last_phi) / 2.0)
     half_lambda = math.sin(math.radians(longitude - profile.longitude) / 2.0)
     chord = half_phi * half_phi + math.cos(phi) * math.cos(last_phi) * half_lambda * half_lambda

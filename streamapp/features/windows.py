@@ -110,9 +110,9 @@ def add_to_buckets(profile: Any, time_ms: int, amount: float) -> None:
         if bucket <= newest - size:
             continue
         at = base + bucket % size
-        if profile.bucket_counts[at] < _COUNT_MAX:
+        if profile.bucket_counts[at] < _COUNT_MAX:  # a full bucket takes no amounts either
             profile.bucket_counts[at] += 1
-        profile.bucket_sums[at] += amount
+            profile.bucket_sums[at] += amount
 
 
 @kernel
