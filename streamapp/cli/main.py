@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from streamapp.cli import broker, dlq, replay, score, sink, train, worker
+from streamapp.cli import broker, contract, dlq, replay, score, sink, train, worker
 from streamapp.cli.errors import UsageError
 
 app = typer.Typer(
@@ -16,6 +16,7 @@ app = typer.Typer(
 app.add_typer(broker.app, name="broker")
 app.add_typer(sink.app, name="sink")
 app.add_typer(dlq.app, name="dlq")
+app.command("contract")(contract.contract)
 app.command("worker")(worker.worker)
 app.command("replay")(replay.replay)
 app.command("score")(score.score)

@@ -44,6 +44,8 @@ def create_app(
         stream_wait_empty=True,
         broker_max_poll_records=4 * settings.batch_records_max,
         broker_session_timeout=settings.session_timeout_s,
+        # Some brokers wait this long for a member that died; it must cover the last checkpoint.
+        broker_rebalance_timeout=max(settings.session_timeout_s, settings.shutdown_timeout_s),
         broker_heartbeat_interval=settings.session_timeout_s / 3,
         broker_request_timeout=max(40.0, settings.session_timeout_s + 5),
         broker_commit_interval=3600.0,

@@ -25,6 +25,8 @@ class KafkaSettings(BaseModel):
         config = {
             "bootstrap.servers": self.bootstrap_servers,
             "security.protocol": self.security_protocol,
+            # Not every broker honours a fetch's limits; a larger answer would be an error for ever.
+            "receive.message.max.bytes": "1000000000",
         }
         if self.ssl_ca_file:
             config["ssl.ca.location"] = self.ssl_ca_file
