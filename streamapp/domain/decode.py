@@ -1,4 +1,4 @@
-"""Bytes to transactions: each record becomes a `Transaction` or a `Rejected`, never an exception."""
+"""Bytes to transactions: each record becomes a `Transaction` or a `Rejected`, never an error."""
 
 import json
 import math

@@ -57,7 +57,7 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What the contract says of one event; `values` and `typical` are empty unless it is applied."""
+    """What the contract says of one event; only an applied one has `values` and `typical`."""
 
     status: str
     first_offset: int = 0

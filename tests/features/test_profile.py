@@ -1,0 +1,68 @@
+"""The stored form of a profile: read back whole, or refused."""
+
+import numpy as np
+import pytest
+
+from streamapp.features.profile import (
+    PROFILE,
+    PROFILE_BYTES,
+    ProfileError,
+    empty_profiles,
+    reset,
+    seal,
+    unseal,
+)
+from tests.features.streams import Kernel
+from tests.features.test_oracle import steady_stream
+
+
+@pytest.fixture(scope="module")
+def image() -> bytes:
+    """The stored profile of a user with a history."""
+    kernel = Kernel()
+    kernel.run(steady_stream(7, 200))
+    return kernel.sealed("ann")
+
+
+def test_a_profile_is_read_back(image: bytes) -> None:
+    """Sealing what was unsealed gives the same bytes."""
+    record = np.frombuffer(unseal(image), dtype=PROFILE)[0]
+    assert PROFILE_BYTES == len(image)
+    assert image == seal(record)
+
+
+def test_every_flipped_bit_is_found(image: bytes) -> None:
+    """No damaged byte reaches the kernel, which trusts the ring's place and size blindly."""
+    accepted = []
+    for at in range(PROFILE_BYTES):
+        damaged = bytearray(image)
+        damaged[at] ^= 1 << at % 8
+        try:
+            unseal(bytes(damaged))
+        except ProfileError:
+            continue
+        accepted.append(at)
+    assert [] == accepted
+
+
+@pytest.mark.parametrize("size", [0, 1, PROFILE_BYTES - 1, PROFILE_BYTES + 1])
+def test_another_size_is_refused(image: bytes, size: int) -> None:
+    """A profile cut off or with more behind it is not one."""
+    with pytest.raises(ProfileError, match=f"profile of {size} bytes"):
+        unseal((image + b"\0")[:size])
+
+
+def test_another_layout_is_refused(image: bytes) -> None:
+    """A profile of a layout to come is named as such, not called damaged."""
+    with pytest.raises(ProfileError, match="profile layout 2; this build reads 1"):
+        unseal(b"\2\0" + image[2:])
+
+
+def test_reset_leaves_others_alone() -> None:
+    """Only the slots named become those of users never seen."""
+    kernel = Kernel()
+    kernel.run(steady_stream(7, 100))
+    bob = kernel.sealed("bob")
+    reset(kernel.profiles, np.array([0, 2]))
+    assert seal(empty_profiles(1)[0]) == kernel.sealed("ann") == kernel.sealed("cem")
+    assert bob == kernel.sealed("bob")
