@@ -6,8 +6,8 @@ import sys
 import structlog
 
 
-def configure_logs(level: int = logging.INFO) -> None:
-    """Send structlog events, and warnings of libraries, to standard error."""
+def configure_logs() -> None:
+    """Scores payment transactions for fraud while they flow through Kafka."""
     is_terminal = sys.stderr.isatty()
     renderer: structlog.types.Processor = (
         structlog.dev.ConsoleRenderer() if is_terminal else structlog.processors.JSONRenderer()
@@ -19,7 +19,7 @@ def configure_logs(level: int = logging.INFO) -> None:
             structlog.processors.format_exc_info,
             renderer,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)

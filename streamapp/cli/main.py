@@ -4,8 +4,9 @@ import sys
 
 import typer
 
-from streamapp.cli import broker, contract, dlq, replay, score, sink, train, worker
+from streamapp.cli import broker, contract, demo, dlq, replay, score, sink, train, worker
 from streamapp.cli.errors import UsageError
+from streamapp.cli.logs import configure_logs
 
 app = typer.Typer(
     name="streamapp",
@@ -13,9 +14,11 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+app.callback()(configure_logs)
 app.add_typer(broker.app, name="broker")
 app.add_typer(sink.app, name="sink")
 app.add_typer(dlq.app, name="dlq")
+app.command("demo")(demo.demo)
 app.command("contract")(contract.contract)
 app.command("worker")(worker.worker)
 app.command("replay")(replay.replay)

@@ -13,14 +13,12 @@ def worker(
     config: Annotated[Path | None, typer.Option(help="TOML file with settings.")] = None,
 ) -> None:
     """Score transactions from Kafka and publish verdicts, until SIGTERM or Ctrl-C."""
-    from streamapp.cli.logs import configure_logs  # noqa: PLC0415 - start-up time
-    from streamapp.engine.worker import WorkerPlan, run  # noqa: PLC0415
+    from streamapp.engine.worker import WorkerPlan, run  # noqa: PLC0415 - start-up time
     from streamapp.kafka.metadata import TopicError  # noqa: PLC0415
     from streamapp.scoring.artifact import ArtifactError, load  # noqa: PLC0415
     from streamapp.scoring.default_model import default_model_dir  # noqa: PLC0415
 
     settings = load_settings(config)
-    configure_logs()
     try:
         model = load(settings.worker.model_dir or default_model_dir())
         code = run(WorkerPlan(settings.kafka, settings.topics, settings.worker, model))
