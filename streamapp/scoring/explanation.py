@@ -6,7 +6,15 @@ from typing import Final
 
 from streamapp.domain.transaction import Transaction
 from streamapp.domain.verdict import Reason
-from streamapp.features.contract import FEATURE_INDEX, FEATURE_NAMES, TYPICAL_NAMES, WINDOWS_MS
+from streamapp.features.contract import (
+    FEATURE_INDEX,
+    FEATURE_NAMES,
+    LONGEST_WINDOW_MS,
+    MERCHANT_WINDOWS,
+    TYPICAL_NAMES,
+    WINDOWS_MS,
+)
+from streamapp.features.profile import KEPT_EVENTS
 
 #: Reasons of one verdict at most: more than three no analyst reads.
 REASONS_MAX: Final = 3
@@ -22,6 +30,7 @@ _WINDOW_WORDS: Final = {
     "7d": "7 days",
     "30d": "30 days",
 }
+_FIRST: Final = "the first payment of this user"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +44,11 @@ class Facts:
     def value(self, feature: str) -> float:
         """A feature of the event."""
         return self.features[FEATURE_INDEX[feature]]
+
+    @property
+    def is_first(self) -> bool:
+        """Nothing is known of the user."""
+        return self.usual("event_count") == 0
 
     def usual(self, name: str) -> float:
         """A typical value of the user, by `TYPICAL_NAMES`."""
@@ -66,7 +80,7 @@ def reasons(facts: Facts, contributions: list[float]) -> list[Reason]:
 
 def _typical_of(feature: str, facts: Facts) -> float | None:
     """The feature's usual value for this user, in the feature's own unit; None if not kept."""
-    if facts.usual("event_count") == 0:
+    if facts.usual("event_count") < (2 if feature == "time_since_last" else 1):
         return None
     if feature in ("count_5m", "count_1h", "count_24h", "time_since_last"):
         return round(facts.usual(feature), 2)
@@ -88,20 +102,19 @@ _NEUTRAL: Final = {
 
 
 def _amount(facts: Facts) -> str:
-    usual = facts.usual("amount")
-    if facts.usual("event_count") == 0 or usual <= 0:
-        return f"amount {facts.transaction.amount:,.2f}, the first of this user"
-    ratio = facts.transaction.amount / usual
-    if ratio >= 1.5:
-        return f"amount {ratio:.1f}× this user's usual"
-    return f"amount {facts.transaction.amount:,.2f}, usually {usual:,.2f}"
+    amount, usual = facts.transaction.amount, facts.usual("amount")
+    if facts.is_first:
+        return f"amount {amount:,.2f}, the first of this user"
+    if usual > 0 and amount >= 1.5 * usual:
+        return f"amount {amount / usual:,.1f}× this user's usual"
+    return f"amount {amount:,.2f}, usually {usual:,.2f}"
 
 
 def _count(window: str) -> Callable[[Facts], str]:
     def sentence(facts: Facts) -> str:
         count = round(facts.value(f"count_{window}")) + 1
         usual = ""
-        if f"count_{window}" in _TYPICAL and facts.usual("event_count") > 0:
+        if f"count_{window}" in _TYPICAL and not facts.is_first:
             usual = f", usually {round(facts.usual(f'count_{window}')) + 1}"
         payments = "payment" if count == 1 else "payments"
         return f"{count} {payments} in {_WINDOW_WORDS[window]}{usual}"
@@ -119,6 +132,8 @@ def _spent(window: str) -> Callable[[Facts], str]:
 def _average(window: str) -> Callable[[Facts], str]:
     def sentence(facts: Facts) -> str:
         mean = facts.value(f"mean_{window}")
+        if facts.value(f"count_{window}") == 0:
+            return f"no payments in the {_WINDOW_WORDS[window]} before"
         return f"payments of {mean:,.2f} on average in the {_WINDOW_WORDS[window]} before"
 
     return sentence
@@ -127,26 +142,36 @@ def _average(window: str) -> Callable[[Facts], str]:
 def _merchants(window: str) -> Callable[[Facts], str]:
     def sentence(facts: Facts) -> str:
         count = round(facts.value(f"distinct_merchants_{window}"))
-        return f"{count} different merchants in the {_WINDOW_WORDS[window]} before"
+        many = f"{count} or more" if count == KEPT_EVENTS else f"{count}"
+        return f"{many} different merchants in the {_WINDOW_WORDS[window]} before"
 
     return sentence
 
 
 def _velocity(facts: Facts) -> str:
+    if facts.is_first:
+        return _FIRST
     return f"{facts.value('velocity_ratio'):.1f}× this user's usual payments a day"
 
 
 def _hour(facts: Facts) -> str:
     usual = facts.usual("hour")
-    around = f" (around {int(usual):02d}:00)" if usual >= 0 else ""
-    return f"{facts.value('hour_deviation'):.0f} h away from this user's usual hour{around}"
+    if usual < 0:
+        return _FIRST if facts.is_first else "this user has no usual hour"
+    away = f"{facts.value('hour_deviation'):.0f} h away"
+    return f"{away} from this user's usual hour (around {round(usual) % 24:02d}:00)"
 
 
-def _weekday(_facts: Facts) -> str:
-    return "on a weekday this user seldom pays on"
+def _weekday(facts: Facts) -> str:
+    if facts.is_first:
+        return _FIRST
+    often = "seldom" if facts.value("day_deviation") >= 0.5 else "often"
+    return f"on a weekday this user {often} pays on"
 
 
 def _since_last(facts: Facts) -> str:
+    if facts.is_first:
+        return _FIRST
     gap = _duration(facts.value("time_since_last"))
     if facts.usual("event_count") < 2:
         return f"{gap} since the last payment"
@@ -154,30 +179,48 @@ def _since_last(facts: Facts) -> str:
 
 
 def _merchant(facts: Facts) -> str:
+    if not facts.transaction.merchant_id:
+        return "no merchant given"
     share = facts.value("merchant_familiarity")
     if share == 0:
-        return "a merchant this user has not paid before"
-    return f"a merchant with {share:.0%} of this user's payments"
+        return "a merchant that is not among this user's usual ones"
+    percent = f"{share:.0%}" if share >= 0.01 else "under 1%"
+    return f"a merchant with {percent} of this user's payments"
 
 
 def _new_user(facts: Facts) -> str:
-    return f"little is known of this user: {round(facts.usual('event_count'))} earlier payments"
+    count = round(facts.usual("event_count"))
+    known = f"{count} earlier payment{'s' if count != 1 else ''}"
+    if facts.value("is_new_user"):
+        return f"little is known of this user: {known}"
+    return f"this user has {known}"
 
 
 def _session(facts: Facts) -> str:
-    return f"active again after {_duration(facts.value('session_gap'))} of silence"
+    silence = facts.value("session_gap")
+    if silence == 0:
+        return "in this user's first session"
+    return f"active again after {_duration(silence)} of silence"
 
 
 def _speed(facts: Facts) -> str:
     distance, speed = facts.value("distance_km"), facts.value("speed_kmh")
+    if distance == 0:
+        return "no distance from the last known place"
     return f"{distance:,.0f} km from the last payment, {speed:,.0f} km/h"
 
 
-def _fixed(text: str) -> Callable[[Facts], str]:
-    return lambda _facts: text
+def _either(feature: str, yes: str, no: str) -> Callable[[Facts], str]:
+    return lambda facts: yes if facts.value(feature) else no
+
+
+def _changed(field: str, what: str) -> Callable[[Facts], str]:
+    return _either(f"{field}_changed", f"another {what} than last time", f"no change of {what}")
 
 
 def _duration(seconds: float) -> str:
+    if seconds >= LONGEST_WINDOW_MS / 1000:
+        return "30 days or more"
     for unit, length in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
         if seconds >= length:
             count = round(seconds / length)
@@ -190,7 +233,14 @@ _SENTENCES: Final[dict[str, tuple[str, Callable[[Facts], str]]]] = {
     "log_amount": ("amount", _amount),
     "amount_zscore": ("amount", _amount),
     "amount_percentile": ("amount", _amount),
-    "global_amount_flag": ("amount", _fixed("amount among the highest of all users")),
+    "global_amount_flag": (
+        "amount",
+        _either(
+            "global_amount_flag",
+            "amount among the highest of all users",
+            "amount not among the highest of all users",
+        ),
+    ),
     "velocity_ratio": ("velocity", _velocity),
     "hour_deviation": ("hour", _hour),
     "day_deviation": ("weekday", _weekday),
@@ -200,11 +250,11 @@ _SENTENCES: Final[dict[str, tuple[str, Callable[[Facts], str]]]] = {
     **{f"count_{w}": ("velocity", _count(w)) for w in WINDOWS_MS},
     **{f"sum_{w}": ("spending", _spent(w)) for w in WINDOWS_MS},
     **{f"mean_{w}": ("spending", _average(w)) for w in WINDOWS_MS},
-    **{f"distinct_merchants_{w}": ("merchants", _merchants(w)) for w in ("5m", "1h", "24h")},
+    **{f"distinct_merchants_{w}": ("merchants", _merchants(w)) for w in MERCHANT_WINDOWS},
     "session_gap": ("session", _session),
-    "device_changed": ("device", _fixed("another device than last time")),
-    "country_changed": ("country", _fixed("another country than last time")),
-    "category_changed": ("category", _fixed("another kind of merchant than last time")),
+    "device_changed": ("device", _changed("device", "device")),
+    "country_changed": ("country", _changed("country", "country")),
+    "category_changed": ("category", _changed("category", "kind of merchant")),
     "distance_km": ("place", _speed),
     "speed_kmh": ("place", _speed),
 }

@@ -10,9 +10,9 @@ from streamapp.scoring.half_space_trees import HalfSpaceState, HalfSpaceTreesArr
 
 LAYOUT_VERSION: Final = 1
 
-# layout version, CRC-32 of what follows it, source offset, stream time, run of refusals, model
+# layout version, CRC-32 of the rest, source offset, stream time, run of refusals, model
 _HEADER: Final = struct.Struct("<HxxIqqI64s")
-_CHECKED_FROM: Final = 8
+_CHECKSUM: Final = slice(4, 8)
 
 
 class PartitionStateError(Exception):
@@ -39,8 +39,7 @@ class PartitionState:
         version = self.model_version.encode()
         clock = self.clock
         fields = (self.source_offset, clock.time_ms, clock.ahead_run, version)
-        unchecked = _HEADER.pack(LAYOUT_VERSION, 0, *fields) + masses
-        checksum = zlib.crc32(unchecked[_CHECKED_FROM:])
+        checksum = _checksum_of(_HEADER.pack(LAYOUT_VERSION, 0, *fields) + masses)
         return _HEADER.pack(LAYOUT_VERSION, checksum, *fields) + masses
 
     @classmethod
@@ -56,10 +55,15 @@ class PartitionState:
         layout, checksum, offset, time_ms, ahead_run, version = _HEADER.unpack_from(image)
         if layout != LAYOUT_VERSION:
             raise PartitionStateError(f"state layout {layout}; this build reads {LAYOUT_VERSION}")
-        if zlib.crc32(image[_CHECKED_FROM:]) != checksum:
+        if _checksum_of(image) != checksum:
             raise PartitionStateError("partition state checksum differs: the bytes are damaged")
         clock = StreamClock(time_ms, ahead_run)
         if version.rstrip(b"\0").decode() != model_version:
             return cls(model_version, HalfSpaceState.empty(trees), offset, clock)
         half_space = HalfSpaceState.from_bytes(trees, image[_HEADER.size :])
         return cls(model_version, half_space, offset, clock)
+
+
+def _checksum_of(image: bytes) -> int:
+    """CRC-32 of all bytes but its own."""
+    return zlib.crc32(image[_CHECKSUM.stop :], zlib.crc32(image[: _CHECKSUM.start]))
