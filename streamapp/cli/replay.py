@@ -12,17 +12,15 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from streamapp.cli.errors import UsageError
+from streamapp.cli.recordings import recording_path, rows_to_read
 from streamapp.cli.settings import load_settings
 from streamapp.cli.signals import stop_on_signals
 from streamapp.domain.transaction import rfc3339
 from streamapp.kafka.metadata import TopicError
 from streamapp.replay.errors import RecordedError
 from streamapp.replay.producer import Sent, send
-from streamapp.replay.reader import recorded, row_count
-from streamapp.replay.sample import NAMES, sample
+from streamapp.replay.reader import recorded
 from streamapp.replay.schedule import AtOnce, EventTime, FixedRate, Schedule
-
-_SAMPLE = "sample:"
 
 
 class Partitioner(StrEnum):
@@ -55,9 +53,9 @@ def replay(
     """
     schedule = _schedule(rate, speedup, at_most)
     settings = load_settings(config)
-    path = _path(file)
+    path = recording_path(file)
     try:
-        with stop_on_signals() as stop, _progress(_rows(path, limit, skip)) as on_progress:
+        with stop_on_signals() as stop, _progress(rows_to_read(path, limit, skip)) as on_progress:
             sent = send(
                 recorded(path, limit=limit, skip=skip),
                 kafka=settings.kafka,
@@ -104,23 +102,6 @@ def _schedule(rate: float | None, speedup: float | None, at_most: bool) -> Sched
         return AtOnce() if speedup is None else EventTime(speedup)
     except ValueError as error:
         raise UsageError(str(error)) from error
-
-
-def _path(file: str) -> Path:
-    if not file.startswith(_SAMPLE):
-        return Path(file)
-    name = file.removeprefix(_SAMPLE)
-    if name not in NAMES:
-        raise UsageError(f"no sample {name}, expected one of {', '.join(NAMES)}")
-    return sample(name)
-
-
-def _rows(path: Path, limit: int | None, skip: int) -> int | None:
-    """How many rows will be sent, where that is known before."""
-    rows = row_count(path)
-    if rows is None:
-        return limit
-    return max(rows - skip, 0) if limit is None else min(max(rows - skip, 0), limit)
 
 
 @contextmanager

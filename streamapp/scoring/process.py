@@ -86,7 +86,8 @@ def process(
         state.source_offset = max(state.source_offset, records.offsets[-1])
     features, slots = batch.features, batch.slots
     applied = np.flatnonzero(features.status == APPLIED)
-    risk = assess(features, applied, state.half_space, model, policy.cutoffs)
+    values, modes = features.values[applied], features.is_cold[applied]
+    risk = assess(values, modes, state.half_space, model, policy.cutoffs)
     _keep_decisions(profiles, slots[applied], features, applied, risk, batch.columns)
     writer = VerdictWriter(records.source, model, policy)
     verdicts = _write_scored(writer, records, batch, features, applied, risk)

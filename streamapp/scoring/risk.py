@@ -6,7 +6,6 @@ from typing import Final, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from streamapp.features.kernel import FeatureBlock
 from streamapp.scoring.artifact import CalibratedMode, ModelArtifact
 from streamapp.scoring.attribution import (
     forest_contributions,
@@ -46,21 +45,18 @@ class RiskBlock:
 
 
 def assess(
-    features: FeatureBlock,
-    rows: NDArray[np.int64],
+    values: NDArray[np.float64],
+    mode: NDArray[np.uint8],
     half_space: HalfSpaceState,
     model: ModelArtifact,
     cutoffs: tuple[float, float, float],
 ) -> RiskBlock:
-    """Score the feature rows `rows` in order; the half-space trees learn them."""
-    values = features.values[rows]
+    """Score feature rows (n, d) of modes (n) in order; the half-space trees learn them."""
     assert np.isfinite(values).all(), "a feature is not finite"
-    mode = features.is_cold[rows]
-    trees = score_and_learn(
-        model.half_space_trees, half_space, values, np.ones(len(rows), dtype=np.bool_)
-    )
+    everyone = np.ones(len(values), dtype=np.bool_)
+    trees = score_and_learn(model.half_space_trees, half_space, values, everyone)
     raw = np.stack([model.forest.score(values.astype(np.float32)), trees.scores], axis=1)
-    available = np.stack([np.ones(len(rows), dtype=np.bool_), trees.warm], axis=1)
+    available = np.stack([everyone, trees.warm], axis=1)
     log_p, combined = _calibrate(raw, available, mode, model)
     risk = risk_score(combined)
     return RiskBlock(

@@ -1,0 +1,194 @@
+# ruff: noqa: PLC0415 - scikit-learn and River take seconds to load; other commands need not wait
+"""`streamapp train`: recorded traffic in, a model artifact with its card out."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from streamapp.cli.errors import UsageError
+from streamapp.cli.recordings import recording_path, rows_to_read
+from streamapp.cli.settings import load_settings
+from streamapp.domain.verdict import SEVERITIES
+from streamapp.replay.errors import RecordedError
+from streamapp.replay.sample import TRAINING_ROWS
+
+if TYPE_CHECKING:
+    from streamapp.lifecycle.model_card import TrainingFile
+    from streamapp.replay.reader import RecordedBatch
+    from streamapp.scoring.artifact import ModelArtifact
+    from streamapp.scoring.process import Records
+
+#: The recipe of the shipped model.
+SAMPLES = ("sample:handbook", "sample:sparkov")
+SEED = 20_260
+
+
+@dataclass(frozen=True, slots=True)
+class _Recipe:
+    """What makes a model what it is, in the words of the command line."""
+
+    names: tuple[str, ...]
+    limit: int | None
+    partitions: int
+    seed: int
+    inputs: tuple[str, ...]
+    time_zone: str
+
+    @property
+    def description(self) -> str:
+        """One line for the manifest."""
+        rows = "all rows" if self.limit is None else f"the first {self.limit:,} rows"
+        zone = "" if self.time_zone == "UTC" else f", hours in {self.time_zone}"
+        names = ", ".join(self.names)
+        return f"{rows} of each of {names}; {self.partitions} partitions{zone}"
+
+    @property
+    def command(self) -> str:
+        """The command that makes the model again."""
+        limit = "" if self.limit is None else f" --limit {self.limit}"
+        return (
+            f"streamapp train {' '.join(self.names)}{limit} --partitions {self.partitions}"
+            f" --seed {self.seed} --inputs {','.join(self.inputs)} --output DIR"
+        )
+
+
+def train(
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[FILE]...",
+            help="Recordings: .parquet, .csv, .jsonl or sample:NAME. Without any, those of the"
+            " shipped model and its limit.",
+        ),
+    ] = None,
+    *,
+    output: Annotated[Path, typer.Option(help="Directory for the model.")] = Path("models/default"),
+    partitions: Annotated[
+        int | None, typer.Option(min=1, max=10_000, help="Partitions of the topic.  [4]")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Of all chance.")] = SEED,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Read this many rows of each file at most.")
+    ] = None,
+    inputs: Annotated[
+        str | None,
+        typer.Option(help="Features the models look at, with commas.  [docs/decisions/0005]"),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over what is there.")] = False,
+    config: Annotated[Path | None, typer.Option(help="Settings file.")] = None,
+) -> None:
+    """Train a model on recorded traffic and write it with its model card."""
+    from streamapp.lifecycle import training
+    from streamapp.lifecycle.model_card import NAME, model_card
+    from streamapp.scoring.artifact import save
+
+    if not force and output.is_dir() and any(output.iterdir()):
+        raise UsageError(f"{output} is not empty; add --force to write over it")
+    settings = load_settings(config)
+    recipe = _Recipe(
+        names=tuple(files or SAMPLES),
+        limit=limit if files or limit else TRAINING_ROWS,
+        partitions=partitions or settings.topics.partitions,
+        seed=seed,
+        inputs=_names(inputs) or training.DEFAULT_INPUTS,
+        time_zone=settings.worker.time_zone,
+    )
+    try:
+        model, severities, files_read = _trained(recipe)
+        save(model, output)
+        card = model_card(model, files_read, severities, recipe.command)
+        (output / NAME).write_text(card, encoding="utf-8")
+    except (RecordedError, training.TrainingError) as error:
+        raise UsageError(str(error)) from error
+    except OSError as error:
+        raise UsageError(f"{error.filename or output}: {error.strerror}") from error
+    typer.echo(f"{model.version} written to {output}")
+    Console(stderr=True).print(_table(severities))
+
+
+def _names(inputs: str | None) -> tuple[str, ...]:
+    return tuple(name for part in (inputs or "").split(",") if (name := part.strip()))
+
+
+def _trained(recipe: _Recipe) -> tuple["ModelArtifact", list[int], list["TrainingFile"]]:
+    from streamapp.lifecycle.training import read_reference, reference_severities, train
+
+    with _progress(recipe) as (advance, say):
+        sources = [_Source(name, recipe, advance) for name in recipe.names]
+        reference = read_reference(sources, recipe.time_zone)
+        say(f"training on {len(reference.rows):,} transactions")
+        model = train(
+            reference, seed=recipe.seed, description=recipe.description, inputs=recipe.inputs
+        )
+        severities = reference_severities(model, reference)
+    return model, severities, [source.described() for source in sources]
+
+
+class _Source:
+    """The records of one recording, counted while they are read."""
+
+    def __init__(self, name: str, recipe: _Recipe, advance: Callable[[int], None]) -> None:
+        self._name = name
+        self._path = recording_path(name)
+        self._recipe = recipe
+        self._advance = advance
+        self._rows = 0
+
+    def __iter__(self) -> Iterator["Records"]:
+        from streamapp.replay.brokerless import records_of
+
+        return records_of(self._batches(), self._name, self._recipe.partitions)
+
+    def described(self) -> "TrainingFile":
+        """What the model card says of it, once it has been read."""
+        from streamapp.lifecycle.model_card import TrainingFile
+
+        return TrainingFile(self._name, _sha256(self._path), self._rows, self._name in SAMPLES)
+
+    def _batches(self) -> Iterator["RecordedBatch"]:
+        from streamapp.replay.reader import recorded
+
+        for batch in recorded(self._path, limit=self._recipe.limit):
+            self._rows += len(batch)
+            yield batch
+            self._advance(len(batch))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def _progress(recipe: _Recipe) -> Iterator[tuple[Callable[[int], None], Callable[[str], None]]]:
+    """A bar on standard error over the rows read; the second function changes its words."""
+    counts = [rows_to_read(recording_path(name), recipe.limit) for name in recipe.names]
+    known = [count for count in counts if count is not None]
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        total = sum(known) if len(known) == len(counts) else None
+        task = progress.add_task("reading", total=total)
+        yield (
+            lambda count: progress.advance(task, count),
+            lambda words: progress.update(task, description=words),
+        )
+
+
+def _table(severities: list[int]) -> Table:
+    table = Table(title="severities of the reference", box=None, show_header=False)
+    for severity, count in zip(SEVERITIES, severities, strict=True):
+        table.add_row(severity.value, f"{count:,}", f"{count / sum(severities):.2%}")
+    return table

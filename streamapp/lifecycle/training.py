@@ -1,0 +1,175 @@
+"""From recorded traffic to a model artifact, through the very code that serves.
+
+Each source of traffic is a population of its own: it is a topic with its own users, partitions and
+stream times, so ids that happen to be equal never meet in one profile. The reference is the union
+of the sources' feature rows; half-space trees are calibrated on each partition of each source
+alone, as they learn when serving.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamapp.domain.verdict import SEVERITIES
+from streamapp.features.contract import (
+    CONTRACT_VERSION,
+    FEATURE_INDEX,
+    FEATURE_NAMES,
+    FeatureParameters,
+)
+from streamapp.features.kernel import APPLIED
+from streamapp.lifecycle.fitting import FitSettings, fit
+from streamapp.scoring.admission import StreamClock
+from streamapp.scoring.artifact import ModelArtifact
+from streamapp.scoring.calibration import DEFAULT_CUTOFFS
+from streamapp.scoring.half_space_trees import HalfSpaceState
+from streamapp.scoring.process import Records, featurise
+from streamapp.scoring.profiles import MemoryProfiles
+from streamapp.scoring.risk import assess
+
+#: What the models look at unless told otherwise; docs/decisions/0005-model-inputs.md says why.
+DEFAULT_INPUTS: Final = (
+    "log_amount",
+    "amount_zscore",
+    "velocity_ratio",
+    "hour_deviation",
+    "global_amount_flag",
+    "sum_24h",
+)
+
+#: Share of reference amounts above `global_amount_limit`.
+GLOBAL_AMOUNT_SHARE: Final = 0.001
+
+#: Bound of the reference: 280 bytes a row, 560 MB; fitting takes half as much again.
+REFERENCE_ROWS_MAX: Final = 2_000_000
+
+
+class TrainingError(ValueError):
+    """The traffic given can't make a model; the message says what would."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Reference traffic as training needs it.
+
+    rows (n, d) float64: features named by FEATURE_NAMES, in the order they were read. amounts (n).
+    is_cold (n): rows of users too new for a profile. partitions: row numbers of each partition of
+    each source, in record order. refused: records that were no transactions.
+    """
+
+    rows: NDArray[np.float64]
+    amounts: NDArray[np.float64]
+    is_cold: NDArray[np.bool_]
+    partitions: list[NDArray[np.int64]]
+    refused: int
+
+
+@dataclass(slots=True)
+class _Partition:
+    profiles: MemoryProfiles = field(default_factory=MemoryProfiles)
+    clock: StreamClock = field(default_factory=StreamClock)
+    rows: list[NDArray[np.int64]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Gathered:
+    """Chunks of the reference while it is read."""
+
+    values: list[NDArray[np.float64]] = field(default_factory=list)
+    amounts: list[NDArray[np.float64]] = field(default_factory=list)
+    is_cold: list[NDArray[np.bool_]] = field(default_factory=list)
+    count: int = 0
+    refused: int = 0
+
+
+def read_reference(sources: Sequence[Iterable[Records]], time_zone: str = "UTC") -> Reference:
+    """Run the serving code over the sources up to the features.
+
+    sources: the records of each population, those of a partition in offset order. Raises
+    TrainingError where they are too many, or none.
+    """
+    gathered = _Gathered()
+    partitions: list[NDArray[np.int64]] = []
+    for records in sources:
+        partitions += _read_source(records, time_zone, gathered)
+    if gathered.count == 0:
+        raise TrainingError("there is not one transaction to train on")
+    rows = np.concatenate(gathered.values)
+    amounts = np.concatenate(gathered.amounts)
+    return Reference(rows, amounts, np.concatenate(gathered.is_cold), partitions, gathered.refused)
+
+
+def train(
+    reference: Reference,
+    *,
+    seed: int,
+    description: str,
+    inputs: Sequence[str] = DEFAULT_INPUTS,
+    settings: FitSettings | None = None,
+) -> ModelArtifact:
+    """Train on a reference; the same reference and seed give the same artifact.
+
+    inputs: features the models look at. Raises TrainingError where the reference is too small.
+    """
+    limit = float(np.quantile(reference.amounts, 1 - GLOBAL_AMOUNT_SHARE))
+    # The one feature that needs the limit, which is known only now; what the kernel would write.
+    reference.rows[:, FEATURE_INDEX["global_amount_flag"]] = reference.amounts > limit
+    try:
+        return fit(
+            reference.rows,
+            FEATURE_NAMES,
+            reference.is_cold,
+            reference.partitions,
+            inputs,
+            feature_contract=CONTRACT_VERSION,
+            global_amount_limit=limit,
+            seed=seed,
+            description=description,
+            settings=settings,
+        )
+    except ValueError as error:
+        raise TrainingError(str(error)) from error
+
+
+def reference_severities(model: ModelArtifact, reference: Reference) -> list[int]:
+    """How many rows of the reference get each severity, LOW to CRITICAL, scored as when serving."""
+    counts = np.zeros(len(SEVERITIES), np.int64)
+    for numbers in reference.partitions:
+        state = HalfSpaceState.empty(model.half_space_trees)
+        modes = reference.is_cold[numbers].astype(np.uint8)
+        risk = assess(reference.rows[numbers], modes, state, model, DEFAULT_CUTOFFS)
+        counts += np.bincount(risk.severity, minlength=len(SEVERITIES))
+    return [int(count) for count in counts]
+
+
+def _read_source(
+    source: Iterable[Records], time_zone: str, gathered: _Gathered
+) -> list[NDArray[np.int64]]:
+    """Add the features of one source; the row numbers of each of its partitions."""
+    partitions: dict[int, _Partition] = {}
+    for records in source:
+        at = partitions.setdefault(records.source.partition, _Partition())
+        at.rows.append(_read_records(records, at, time_zone, gathered))
+    return [np.concatenate(partitions[number].rows) for number in sorted(partitions)]
+
+
+def _read_records(
+    records: Records, at: _Partition, time_zone: str, gathered: _Gathered
+) -> NDArray[np.int64]:
+    batch = featurise(records, at.profiles, at.clock, FeatureParameters(time_zone=time_zone))
+    applied = np.flatnonzero(batch.features.status == APPLIED)
+    numbers = np.arange(gathered.count, gathered.count + len(applied))
+    gathered.values.append(batch.features.values[applied])
+    gathered.amounts.append(batch.columns.records["amount"][applied])
+    gathered.is_cold.append(batch.features.is_cold[applied].astype(np.bool_))
+    gathered.count += len(applied)
+    gathered.refused += len(batch.dead_letters)
+    if gathered.count > REFERENCE_ROWS_MAX:
+        raise TrainingError(
+            f"more than {REFERENCE_ROWS_MAX:,} transactions don't fit a training run; "
+            "limit the rows taken of each file"
+        )
+    return numbers
