@@ -79,3 +79,7 @@ clean: ## remove what builds, tests and local runs leave behind, .venv included
 	@rm -rf .venv .streamapp build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
 	@rm -rf .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: bench-throughput
+bench-throughput: setup ## measure the worker against the tutorial way (ARGS="--runs 5")
+	@$(BIN)/python -m benchmarks.throughput $(ARGS)

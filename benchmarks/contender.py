@@ -1,0 +1,237 @@
+"""A worker process under measurement: its topics loaded, it started, its verdicts read."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+from confluent_kafka import Consumer, TopicPartition
+
+from benchmarks.machine import peak_memory_mib, used
+from benchmarks.traffic import traffic
+from streamapp.kafka.metadata import QUIET
+from streamapp.kafka.settings import KafkaSettings, TopicSettings
+from streamapp.kafka.topics import TopicPlan, ensure_topics
+from streamapp.replay.producer import send
+
+#: For start-up, and then between any two verdicts: Faust takes some 10 s to join.
+SILENCE_S_MAX = 60.0
+STOP_TIMEOUT_S = 30.0
+
+_READ_RECORDS = 5_000
+_READ_S = 0.02
+
+
+class BenchmarkError(Exception):
+    """A run whose figures would mean nothing; the message says what happened."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What every run shares."""
+
+    bootstrap_servers: str
+    partitions: int
+    directory: Path
+    model_dir: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """A way to score: its name and how its worker is started."""
+
+    name: str
+    title: str
+
+    def command(self) -> list[str]:
+        """The worker's command line."""
+        if self.name == "tutorial":
+            return [sys.executable, "-m", "benchmarks.tutorial_worker", "worker", "-l", "warn"]
+        return [str(Path(sys.executable).with_name("streamapp")), "worker"]
+
+    def environment(self, setup: Setup, prefix: str) -> dict[str, str]:
+        """The worker's settings."""
+        state_dir = str(setup.directory / f"{prefix}state")
+        if self.name == "tutorial":
+            return {
+                "BENCHMARK_BOOTSTRAP": setup.bootstrap_servers,
+                "BENCHMARK_PREFIX": prefix,
+                "BENCHMARK_PARTITIONS": str(setup.partitions),
+                "BENCHMARK_STATE_DIR": state_dir,
+            }
+        chosen = {"STREAMAPP_WORKER__MODEL_DIR": str(setup.model_dir)} if setup.model_dir else {}
+        return chosen | {
+            "STREAMAPP_KAFKA__BOOTSTRAP_SERVERS": setup.bootstrap_servers,
+            "STREAMAPP_TOPICS__PREFIX": prefix,
+            "STREAMAPP_TOPICS__PARTITIONS": str(setup.partitions),
+            "STREAMAPP_WORKER__STATE_DIR": state_dir,
+            "STREAMAPP_WORKER__HTTP_PORT": "0",
+        }
+
+
+TUTORIAL = Contender("tutorial", "the tutorial way on Faust")
+STREAMAPP = Contender("streamapp", "streamapp worker")
+
+
+class Run(msgspec.Struct, frozen=True):
+    """One measurement, from the first verdict read to the last; start-up is not in it.
+
+    cores: CPU seconds a second used by the worker; cores_others: by everything else that ran,
+    broker and reader included.
+    """
+
+    events: int
+    seconds: float
+    events_per_s: float
+    cpu_us_per_event: float
+    cores: float
+    cores_others: float
+    peak_memory_mib: int
+
+
+def check(contender: Contender, setup: Setup, rows: int) -> None:
+    """Raise BenchmarkError unless each of `rows` transactions gets one verdict."""
+    prefix = f"check.{contender.name}."
+    _load(setup, prefix, rows)
+    wanted = {_tx_id(value) for batch in traffic(rows) for value in batch.values}
+    with _worker(contender, setup, prefix) as process, _reader(setup, prefix) as reader:
+        found: list[str] = []
+        for values in _verdicts(reader, process, rows):
+            found += map(_tx_id, values)
+    if sorted(found) != sorted(wanted):
+        raise BenchmarkError(
+            f"{contender.title}: {len(found)} verdicts for {len(set(found) & wanted)} of "
+            f"{len(wanted)} transactions"
+        )
+
+
+def measure(contender: Contender, setup: Setup, number: int, rows: int) -> Run:
+    """Load fresh topics, start the worker, and time it by the verdicts it publishes."""
+    prefix = f"run{number}.{contender.name}."
+    _load(setup, prefix, rows)
+    with _worker(contender, setup, prefix) as process, _reader(setup, prefix) as reader:
+        arriving = _verdicts(reader, process, rows)
+        events = rows - len(next(arriving))
+        start_s, start = time.perf_counter(), used(process.pid)
+        for _ in arriving:
+            pass
+        seconds, end = time.perf_counter() - start_s, used(process.pid)
+        memory_mib = peak_memory_mib(process.pid)
+        _check_count(reader, setup, prefix, rows)
+    cpu_s = end.process_s - start.process_s
+    return Run(
+        events=events,
+        seconds=round(seconds, 3),
+        events_per_s=round(events / seconds, 1),
+        cpu_us_per_event=round(cpu_s / events * 1e6, 2),
+        cores=round(cpu_s / seconds, 2),
+        cores_others=round((end.machine_s - start.machine_s - cpu_s) / seconds, 2),
+        peak_memory_mib=memory_mib,
+    )
+
+
+class _HasTxId(msgspec.Struct):
+    tx_id: str
+
+
+_decoder = msgspec.json.Decoder(_HasTxId)
+
+
+def _tx_id(value: bytes) -> str:
+    return _decoder.decode(value).tx_id
+
+
+def _load(setup: Setup, prefix: str, rows: int) -> None:
+    kafka, topics = _settings(setup, prefix)
+    names = [topics.name(role) for role in ("transactions", "verdicts", "anomalies")]
+    ensure_topics(kafka, [TopicPlan(name, setup.partitions) for name in names], 1)
+    sent = send(traffic(rows), kafka=kafka, topic=topics.name("transactions"))
+    if not sent.complete or sent.acknowledged != rows:
+        raise BenchmarkError(f"the broker took {sent.acknowledged} of {rows} transactions")
+
+
+def _settings(setup: Setup, prefix: str) -> tuple[KafkaSettings, TopicSettings]:
+    kafka = KafkaSettings(bootstrap_servers=setup.bootstrap_servers)
+    return kafka, TopicSettings(prefix=prefix, partitions=setup.partitions)
+
+
+@contextmanager
+def _worker(contender: Contender, setup: Setup, prefix: str) -> Iterator[subprocess.Popen[bytes]]:
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("STREAMAPP_")}
+    environment = inherited | contender.environment(setup, prefix)
+    log_file = setup.directory / f"{prefix}log"
+    with log_file.open("wb") as log:
+        process = subprocess.Popen(
+            contender.command(), env=environment, stdout=log, stderr=subprocess.STDOUT
+        )
+    try:
+        yield process
+    except BenchmarkError as error:
+        lines = log_file.read_text(errors="replace").splitlines()
+        raise BenchmarkError("\n".join([f"{contender.title}: {error}", *lines[-15:]])) from error
+    finally:
+        _stop(process)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(STOP_TIMEOUT_S)
+
+
+@contextmanager
+def _reader(setup: Setup, prefix: str) -> Iterator[Consumer]:
+    kafka, topics = _settings(setup, prefix)
+    reader = Consumer(
+        {
+            **kafka.librdkafka(),
+            **QUIET,
+            "group.id": f"{prefix}reader",
+            "enable.auto.commit": False,
+            "fetch.wait.max.ms": 20,
+        }
+    )
+    name = topics.name("verdicts")
+    reader.assign([TopicPartition(name, number, 0) for number in range(setup.partitions)])
+    try:
+        yield reader
+    finally:
+        reader.close()
+
+
+def _verdicts(
+    reader: Consumer, process: subprocess.Popen[bytes], rows: int
+) -> Iterator[list[bytes]]:
+    """Verdicts as they come, until there are `rows`."""
+    count, heard_s = 0, time.monotonic()
+    while count < rows:
+        messages = reader.consume(_READ_RECORDS, _READ_S)
+        if errors := [error for message in messages if (error := message.error())]:
+            raise BenchmarkError(f"the reader met {errors[0]}")
+        if messages:
+            count, heard_s = count + len(messages), time.monotonic()
+            yield [message.value() or b"" for message in messages]
+        elif process.poll() is not None:
+            raise BenchmarkError(f"ended with code {process.returncode} after {count} verdicts")
+        elif time.monotonic() - heard_s > SILENCE_S_MAX:
+            raise BenchmarkError(f"silent for {SILENCE_S_MAX:.0f} s after {count} of {rows}")
+
+
+def _check_count(reader: Consumer, setup: Setup, prefix: str, rows: int) -> None:
+    """The broker's own count: as many verdicts as transactions, none twice."""
+    name = _settings(setup, prefix)[1].name("verdicts")
+    ends = [
+        reader.get_watermark_offsets(TopicPartition(name, number), timeout=10.0)[1]
+        for number in range(setup.partitions)
+    ]
+    if sum(ends) != rows:
+        raise BenchmarkError(f"{sum(ends)} verdicts in the topic for {rows} transactions")

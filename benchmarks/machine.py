@@ -1,0 +1,78 @@
+"""What a figure was measured on, and what a process has used, from /proc (Linux)."""
+
+import os
+import platform
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+_LIBRARIES = (
+    "streamapp",
+    "faust-streaming",
+    "aiokafka",
+    "confluent-kafka",
+    "scikit-learn",
+    "river",
+    "numpy",
+    "numba",
+    "msgspec",
+    "rocksdict",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """CPU seconds used so far: by one process, and by the whole machine (idle excluded)."""
+
+    process_s: float
+    machine_s: float
+
+
+def used(pid: int) -> Used:
+    """CPU used by a process and by the machine, user and system time. Raises OSError."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    process = int(fields[11]) + int(fields[12])  # proc(5): fields 14 and 15, utime and stime
+    return Used(process / _TICKS_PER_S, _machine_ticks() / _TICKS_PER_S)
+
+
+def _machine_ticks() -> int:
+    user, nice, system, _idle, _iowait, irq, softirq, *_ = (
+        int(field) for field in Path("/proc/stat").read_text().splitlines()[0].split()[1:]
+    )
+    return user + nice + system + irq + softirq
+
+
+def peak_memory_mib(pid: int) -> int:
+    """The largest resident memory a process has had. Raises OSError."""
+    return _kib_of(Path(f"/proc/{pid}/status"), "VmHWM") // 1024
+
+
+def machine() -> dict[str, str | int]:
+    """The machine, without anything that names it."""
+    return {
+        "cpu": _cpu_model(),
+        "cores": os.cpu_count() or 0,
+        "memory_gib": round(_kib_of(Path("/proc/meminfo"), "MemTotal") / 1024**2),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def versions() -> dict[str, str]:
+    """Python and the libraries that decide the speed."""
+    return {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}
+
+
+def _cpu_model() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() == "model name":
+            return value.strip()
+    return platform.machine()
+
+
+def _kib_of(path: Path, name: str) -> int:
+    for line in path.read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1])
+    raise OSError(f"{path} does not tell {name}")
