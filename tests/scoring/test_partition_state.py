@@ -1,0 +1,70 @@
+"""Stored partition state is read back whole, or refused; another model starts anew."""
+
+import numpy as np
+import pytest
+
+from streamapp.scoring.admission import StreamClock
+from streamapp.scoring.artifact import ModelArtifact
+from streamapp.scoring.half_space_trees import HalfSpaceState, score_and_learn
+from streamapp.scoring.partition_state import PartitionState, PartitionStateError
+
+
+@pytest.fixture(scope="module")
+def state(model: ModelArtifact) -> PartitionState:
+    """State of a partition some windows old."""
+    trees = model.half_space_trees
+    state = PartitionState(
+        model.version, HalfSpaceState.empty(trees), (1 << 40) + 7, StreamClock(123_456, 5)
+    )
+    rows = np.random.default_rng(1).normal(size=(250, len(model.feature_names)))
+    score_and_learn(trees, state.half_space, rows, np.ones(250, dtype=np.bool_))
+    return state
+
+
+def test_state_is_read_back(state: PartitionState, model: ModelArtifact) -> None:
+    """Offset, clock, run of refusals and all masses."""
+    trees = model.half_space_trees
+    read = PartitionState.from_bytes(state.to_bytes(trees), model.version, trees)
+    assert state == read
+    assert read.half_space.is_warm
+    assert state.to_bytes(trees) == read.to_bytes(trees)
+
+
+def test_the_initial_state_is_read_back(model: ModelArtifact) -> None:
+    """No record yet: offset and stream time are -1."""
+    trees = model.half_space_trees
+    initial = PartitionState.initial(model.version, trees)
+    assert (-1, StreamClock(-1, 0)) == (initial.source_offset, initial.clock)
+    assert initial == PartitionState.from_bytes(initial.to_bytes(trees), model.version, trees)
+
+
+def test_every_damaged_byte_is_found(state: PartitionState, model: ModelArtifact) -> None:
+    """Nothing that was not written is read."""
+    trees = model.half_space_trees
+    image, accepted = state.to_bytes(trees), []
+    for at in range(len(image)):
+        damaged = bytearray(image)
+        damaged[at] ^= 1 << at % 8
+        try:
+            PartitionState.from_bytes(bytes(damaged), model.version, trees)
+        except PartitionStateError:
+            continue
+        accepted.append(at)
+    assert [] == accepted
+
+
+@pytest.mark.parametrize("cut", [0, 1, 50, 91, 92, 500, -1])
+def test_state_cut_off_is_refused(state: PartitionState, model: ModelArtifact, cut: int) -> None:
+    """A write that broke off is no state."""
+    trees = model.half_space_trees
+    with pytest.raises(PartitionStateError):
+        PartitionState.from_bytes(state.to_bytes(trees)[:cut], model.version, trees)
+
+
+def test_another_model_starts_its_trees_anew(state: PartitionState, model: ModelArtifact) -> None:
+    """Position and clock hold whatever the model; masses belong to their trees alone."""
+    trees = model.half_space_trees
+    read = PartitionState.from_bytes(state.to_bytes(trees), "m-another", trees)
+    assert (state.source_offset, state.clock) == (read.source_offset, read.clock)
+    assert HalfSpaceState.empty(trees) == read.half_space
+    assert "m-another" == read.model_version
