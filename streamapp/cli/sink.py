@@ -59,7 +59,7 @@ def run(
 ) -> None:
     """Run one sink until Ctrl-C or SIGTERM: it stores what it holds, commits and leaves."""
     settings = load_settings(config)
-    log.info("settings_loaded", sink=name.value, **settings.masked())
+    log.info("settings_loaded", sink=name.value, settings=settings.masked())
     _serve_metrics(settings)
     try:
         totals = _run(name, settings, until_idle, max_records)

@@ -124,7 +124,7 @@ class Feed:
         return ends if min(ends.values()) >= 0 else None
 
     def commit(self, offsets: Mapping[int, int]) -> None:
-        """Send the commit without waiting; a failed one becomes due again."""
+        """Send the commit without waiting. Until its answer is there, later ones wait."""
         if offsets and not self._committing:
             self._committing = True
             try:
@@ -132,8 +132,6 @@ class Feed:
             except KafkaException as error:
                 self._committing = False
                 self._note(error.args[0])
-                return
-            self.progress.committed(offsets)
 
     def commit_now(self, offsets: Mapping[int, int]) -> None:
         """Commit and wait for the answer. A failure is noted: the records will come again."""
@@ -149,12 +147,12 @@ class Feed:
     def on_commit(self, error: KafkaError | None, places: list[TopicPartition]) -> None:
         """Answer to `commit`; the consumer was configured to call this."""
         self._committing = False
-        failed = [place.partition for place in places if error is not None or place.error]
-        self.progress.commit_failed(failed)
         if error is not None:
             self._note(error)
-        elif not failed:
-            metrics.COMMITS.labels(self._sink_name).inc()
+            return
+        metrics.COMMITS.labels(self._sink_name).inc()
+        accepted = {place.partition: place.offset for place in places if place.error is None}
+        self.progress.committed(accepted)
 
     def lag(self) -> int:
         """Records between the positions and the ends last heard of."""

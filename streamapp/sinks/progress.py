@@ -47,13 +47,9 @@ class Progress:
         return due
 
     def committed(self, offsets: Mapping[int, int]) -> None:
-        """These are on their way to the broker, or accepted."""
-        self._committed.update(offsets)
-
-    def commit_failed(self, partitions: Collection[int]) -> None:
-        """What was on its way has not arrived: it is due again."""
-        for partition in partitions:
-            self._committed.pop(partition, None)
+        """The broker has accepted these."""
+        for partition in self._assigned.intersection(offsets):
+            self._committed[partition] = offsets[partition]
 
     def reached(self, ends: Mapping[int, int]) -> bool:
         """Whether every assigned partition has come to the end given for it."""

@@ -19,7 +19,8 @@ class Request:
 
     @property
     def body(self) -> dict[str, Any]:
-        return json.loads(self.raw)
+        body: dict[str, Any] = json.loads(self.raw)
+        return body
 
     @property
     def key(self) -> str:

@@ -113,7 +113,8 @@ class ParquetSubject:
         if not list(self.directory.glob("**/*.parquet")):
             return []
         files = f"{self.directory}/**/*.parquet"
-        return duckdb.sql(f"SELECT {columns} FROM read_parquet('{files}')").fetchall()
+        with duckdb.connect() as database:
+            return database.execute(f"SELECT {columns} FROM read_parquet('{files}')").fetchall()
 
     def rows(self) -> dict[str, tuple[str, str]]:
         return unique(self.query("verdict_id, user_id, tx_id"))

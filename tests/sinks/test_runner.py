@@ -18,6 +18,7 @@ from streamapp.kafka.settings import KafkaSettings
 from streamapp.sinks.protocol import Fatal, Retryable, Sink, StoredVerdict
 from streamapp.sinks.runner import SinkRunner, Totals
 from streamapp.sinks.settings import RunnerSettings
+from tests.servers.kafka import GivenBroker
 from tests.sinks.subjects import ParquetSubject
 from tests.sinks.verdicts import verdict
 
@@ -25,6 +26,8 @@ pytestmark = pytest.mark.integration
 
 PARTITIONS = 2
 DEADLINE_S = 60.0
+
+Broker = LocalBroker | GivenBroker
 
 Background = Callable[[Callable[[], Totals]], Future[Totals]]
 
@@ -84,7 +87,7 @@ class Bench:
         self.topic = topic
         self.group = f"{topic}.group"
         self.stop = stop
-        self.admin = AdminClient(self.kafka.librdkafka())
+        self.admin = AdminClient({"bootstrap.servers": servers})
         made = self.admin.create_topics([NewTopic(topic, PARTITIONS, 1)])
         made[topic].result(DEADLINE_S)
 
@@ -131,9 +134,9 @@ def stop() -> threading.Event:
 
 
 @pytest.fixture
-def bench(noida_broker: LocalBroker, topic_prefix: str, stop: threading.Event) -> Bench:
+def bench(kafka_broker: Broker, topic_prefix: str, stop: threading.Event) -> Bench:
     """A fresh topic."""
-    return Bench(noida_broker.bootstrap_servers, f"{topic_prefix}verdicts", stop)
+    return Bench(kafka_broker.bootstrap_servers, f"{topic_prefix}verdicts", stop)
 
 
 @pytest.fixture
@@ -329,24 +332,22 @@ def test_aborted_verdicts_are_not_read(bench: Bench) -> None:
     assert expected == sink.durable
 
 
-def test_broker_restart_is_survived(stop: threading.Event, background: Background) -> None:
+def test_broker_crash_is_survived(
+    kafka_broker: Broker, bench: Bench, background: Background
+) -> None:
     """With the broker away the run goes on, and picks up when it is back."""
-    broker = LocalBroker.start("noida")
-    try:
-        bench = Bench(broker.bootstrap_servers, "verdicts", stop)
-        ids = bench.publish(10)
-        sink = MemorySink()
-        running = background(bench.runner(sink).run)
-        eventually(lambda: len(sink.durable) == 10)
-        broker.kill()
-        broker.restart()
-        ids += bench.publish(10, first=10)
-        eventually(lambda: set(ids) <= set(sink.durable))
-        bench.stop.set()
-        running.result(DEADLINE_S)
-        assert {0: 10, 1: 10} == bench.committed()
-    finally:
-        broker.stop()
+    ids = bench.publish(10)
+    sink = MemorySink()
+    running = background(bench.runner(sink).run)
+    eventually(lambda: len(sink.durable) == 10)
+    if kafka_broker.acks_survive_kill:
+        kafka_broker.kill()
+    kafka_broker.restart()
+    ids += bench.publish(10, first=10)
+    eventually(lambda: set(ids) <= set(sink.durable))
+    bench.stop.set()
+    running.result(DEADLINE_S)
+    assert {0: 10, 1: 10} == bench.committed()
 
 
 def test_parquet_behind_the_runner_has_every_verdict_once(bench: Bench, tmp_path: Path) -> None:
