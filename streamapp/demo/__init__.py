@@ -1,1 +1,1 @@
-"""The whole system on one machine for a minute: broker, worker, sinks, recorded traffic, figures."""
+"""The whole system on one machine for a minute: broker, worker, sinks, traffic, figures."""

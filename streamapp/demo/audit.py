@@ -1,9 +1,10 @@
-"""An independent reader of the outputs: counts verdicts, anomalies, dead letters, repeats, delay."""
+"""An independent reader of the outputs: counts what came of the traffic, and how late."""
 
 import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import cast
 
 import msgspec
 import numpy as np
@@ -65,8 +66,8 @@ class Audit:
                 "fetch.wait.max.ms": 10,
             }
         )
-        roles = ("verdicts", "anomalies", "dead_letters")
-        self._consumer.subscribe([topics.name(role) for role in roles])
+        outputs = topics.name("verdicts"), topics.name("anomalies"), topics.name("dead_letters")
+        self._consumer.subscribe(list(outputs))
         self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
         self._thread.start()
 
@@ -97,7 +98,7 @@ class Audit:
                     self.outputs.reasons[_header(message, "dlq.reason").decode()] += 1
 
     def _count_verdict(self, message: Message, now_us: float) -> None:
-        verdict_id = msgspec.json.decode(message.value(), type=_Peek).verdict_id
+        verdict_id = msgspec.json.decode(message.value() or b"", type=_Peek).verdict_id
         if verdict_id in self._seen:
             self.outputs.duplicates += 1
             return
@@ -110,7 +111,5 @@ class Audit:
 
 
 def _header(message: Message, name: str) -> bytes:
-    for key, value in message.headers() or ():
-        if key == name:
-            return bytes(value)
-    return b""
+    headers = cast(list[tuple[str, bytes]], message.headers() or [])
+    return next((value for key, value in headers if key == name), b"")

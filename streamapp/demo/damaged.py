@@ -5,7 +5,8 @@ from typing import Final
 
 import numpy as np
 
-from streamapp.replay.reader import LABEL_UNKNOWN, TIME_UNKNOWN, RecordedBatch
+from streamapp.replay.columns import LABEL_UNKNOWN
+from streamapp.replay.reader import TIME_UNKNOWN, RecordedBatch
 
 _GOOD: Final = b'{"tx_id":"d0","user_id":"damaged","amount":1.5,"timestamp":"2020-01-01T00:00:00Z"}'
 

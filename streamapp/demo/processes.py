@@ -26,7 +26,7 @@ class Child:
         self.log = directory / f"{name}.log"
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("STREAMAPP_")}
         with self.log.open("wb") as log:
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: S603 - our own command and arguments
                 [sys.executable, "-m", "streamapp", *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -12,7 +12,12 @@ from aiokafka.structs import ConsumerRecord
 from streamapp.engine import metrics
 from streamapp.engine.dead_letter_limit import DeadLetterLimit, DeadLetterLimitError
 from streamapp.engine.partition import PartitionTask, Scorer
-from streamapp.engine.partition_log import RECORD_BYTES_MAX, AtLeastOnceLog
+from streamapp.engine.partition_log import (
+    AtLeastOnceLog,
+    ExactlyOnceLog,
+    PartitionLog,
+    producer_options,
+)
 from streamapp.engine.profile_table import ProfileTable
 from streamapp.engine.recovery import RecoveryError, recover
 from streamapp.engine.settings import WorkerSettings
@@ -23,9 +28,6 @@ log = structlog.get_logger()
 
 #: The group's offsets only show progress (state knows the position), so twice a second is enough.
 COMMIT_INTERVAL_S = 0.5
-
-#: A broker that has not taken output for this long is treated as gone.
-OUTPUT_TIMEOUT_S = 30.0
 
 
 class Engine:
@@ -67,12 +69,16 @@ class Engine:
         """Take over partitions: open their state and recover it. Raises RecoveryError."""
         await self.release()
         stores = {p: StateStore(self._settings.state_dir / f"p{p:05d}") for p in partitions}
-        timeout_s = self._settings.stall_timeout_s
+        logs: dict[int, PartitionLog] = {}
         try:
+            # Fences first: the changelog's end must not move once it has been read.
+            logs = {p: await self._new_log(p) for p in stores}
+            await asyncio.gather(*(one.open() for one in logs.values()))
+            timeout_s = self._settings.stall_timeout_s
             await recover(stores, self._changelog, self._client, timeout_s)
-            producer = await self._started_producer()
-            self._tasks = {p: self._new_task(p, store, producer) for p, store in stores.items()}
+            self._tasks = {p: self._new_task(p, stores[p], logs[p]) for p in stores}
         except BaseException:
+            await asyncio.gather(*(one.close() for one in logs.values()), return_exceptions=True)
             for store in stores.values():
                 store.close()
             raise
@@ -96,7 +102,9 @@ class Engine:
             if isinstance(outcome, BaseException):
                 log.warning("last_checkpoint_failed", partition=partition, error=str(outcome))
         metrics.PARTITIONS.set(0)
-        return {p: task.committable for p, task in tasks.items() if task.committable is not None}
+        return self._unless_transactional(
+            {p: task.committable for p, task in tasks.items() if task.committable is not None}
+        )
 
     async def stop(self) -> None:
         """Close the producer; partitions must have been released."""
@@ -146,7 +154,7 @@ class Engine:
             self.failure = self.failure or error
 
     def committable(self) -> dict[int, int]:
-        """Offsets that moved since they were last asked for."""
+        """Offsets that moved since they were last asked for, unless transactions commit them."""
         moved = {
             p: task.committable
             for p, task in self._tasks.items()
@@ -155,7 +163,11 @@ class Engine:
         self._committed.update(moved)
         if moved:
             self._progress_at = time.monotonic()
-        return moved
+        return self._unless_transactional(moved)
+
+    def _unless_transactional(self, offsets: dict[int, int]) -> dict[int, int]:
+        """Offsets for the group to commit: none where transactions have committed them."""
+        return {} if self._settings.guarantee == "exactly_once" else offsets
 
     def watch(self, ends: dict[int, int | None]) -> None:
         """Note lag by the partitions' end offsets; fail when it stands still too long."""
@@ -175,30 +187,23 @@ class Engine:
                 f"records wait but no offset has moved for {self._settings.stall_timeout_s:.0f} s"
             )
 
-    async def _started_producer(self) -> AIOKafkaProducer:
+    async def _new_log(self, partition: int) -> PartitionLog:
+        source = SourcePartition(self._source_topic, partition)
+        if self._settings.guarantee == "exactly_once":
+            return ExactlyOnceLog(self._client, self._settings.group, source, self._changelog)
         if self._producer is None:
-            self._producer = AIOKafkaProducer(
-                **self._client,
-                acks="all",
-                enable_idempotence=True,
-                compression_type="lz4",
-                max_batch_size=RECORD_BYTES_MAX,
-                max_request_size=2 * RECORD_BYTES_MAX,
-                request_timeout_ms=int(OUTPUT_TIMEOUT_S * 1000),
-            )
+            self._producer = AIOKafkaProducer(**producer_options(self._client))
             await self._producer.start()
-        return self._producer
+        return AtLeastOnceLog(self._producer, partition, self._changelog)
 
-    def _new_task(
-        self, partition: int, store: StateStore, producer: AIOKafkaProducer
-    ) -> PartitionTask:
+    def _new_task(self, partition: int, store: StateStore, output: PartitionLog) -> PartitionTask:
         settings = self._settings
         return PartitionTask(
             SourcePartition(self._source_topic, partition),
             self._scorer,
             store,
             ProfileTable(store, settings.cache_profiles_max),
-            AtLeastOnceLog(producer, partition, self._changelog, OUTPUT_TIMEOUT_S),
+            output,
             DeadLetterLimit(
                 settings.dead_letter_run_max,
                 settings.dead_letter_share_max,

@@ -1,10 +1,11 @@
 """One source partition at work: batches are scored, checkpoints make them durable.
 
-At-least-once, in this order: verdicts are confirmed by the broker, then the state they came from
-is appended to the changelog as one record batch (all or nothing, the partition's position in it),
-then the store is written, then the group's offset moves. A new owner goes on from the position in
-the state. So state is applied exactly once; what can repeat is the output of the batches whose
-state had not been appended, and it is computed again from the same state: the same bytes.
+A checkpoint, in this order: the log makes output and the state it led to durable, the partition's
+position among it; then the store is written; then the group may see the offset. A new owner goes
+on from the position in the state, so state is applied exactly once under either guarantee.
+Exactly-once: output, state and offset are one transaction, so nothing repeats. At-least-once: the
+output is confirmed first; what can repeat is the output whose state had not been appended, and it
+is computed again from the same state: the same bytes.
 """
 
 import asyncio
@@ -18,7 +19,7 @@ from aiokafka.structs import ConsumerRecord
 from streamapp.domain.verdict import SEVERITIES
 from streamapp.engine import metrics
 from streamapp.engine.dead_letter_limit import DeadLetterLimit
-from streamapp.engine.partition_log import Header, PartitionLog
+from streamapp.engine.partition_log import Header, Message, PartitionLog
 from streamapp.engine.profile_table import ProfileTable
 from streamapp.engine.store import PARTITION_STATE_KEY, StateStore
 from streamapp.kafka.dead_letters import REDRIVEN
@@ -75,6 +76,9 @@ class PartitionTask:
         self._state = _stored_state(store, scorer.model)
         self._checkpointed = self._state.source_offset
         self._checkpoint: asyncio.Task[None] | None = None
+        #: Held while a batch is scored and its output appended, and while a checkpoint takes its
+        #: snapshot: so a snapshot never holds half a batch.
+        self._step = asyncio.Lock()
 
     @property
     def position(self) -> int | None:
@@ -95,6 +99,10 @@ class PartitionTask:
         """Score records that follow the position; earlier ones are done and passed over."""
         if self._table.changed >= self._scorer.checkpoint_profiles_max:
             await self.checkpoint()
+        async with self._step:
+            await self._score(found)
+
+    async def _score(self, found: Sequence[ConsumerRecord]) -> None:
         fresh = [record for record in found if record.offset > self._state.source_offset]
         if not fresh:
             return
@@ -119,8 +127,8 @@ class PartitionTask:
     async def _append(self, found: Sequence[ConsumerRecord], scored: ScoredBatch) -> None:
         topics = self._scorer.topics
         anomaly_code = SEVERITIES.index(self._scorer.policy.anomaly_severity)
-        verdicts: list[tuple[bytes | None, bytes | None, list[Header]]] = []
-        anomalies: list[tuple[bytes | None, bytes | None, list[Header]]] = []
+        verdicts: list[Message] = []
+        anomalies: list[Message] = []
         for row, payload, severity in zip(
             scored.rows, scored.payloads, scored.severities, strict=True
         ):
@@ -160,12 +168,13 @@ class PartitionTask:
     async def _run_checkpoint(self) -> None:
         started = time.perf_counter()
         try:
-            snapshot = self._table.snapshot()
-            offset = self._state.source_offset
-            trees = self._scorer.model.half_space_trees
-            items = [*snapshot.items, (PARTITION_STATE_KEY, self._state.to_bytes(trees))]
-            await self._output.flush()
-            changelog_offset = await self._output.append_state(items)
+            async with self._step:
+                snapshot = self._table.snapshot()
+                offset = self._state.source_offset
+                state = self._state.to_bytes(self._scorer.model.half_space_trees)
+                self._output.cut()
+            items = [*snapshot.items, (PARTITION_STATE_KEY, state)]
+            changelog_offset = await self._output.commit(items, offset + 1)
             self._store.write(items, changelog_offset)
             self._table.release(snapshot)
             assert offset > self._checkpointed, "checkpoints only move forward"
@@ -183,6 +192,7 @@ class PartitionTask:
         try:
             await asyncio.wait_for(self.checkpoint(), timeout_s)
         finally:
+            await self._output.close()
             self._store.close()
 
 
@@ -195,9 +205,7 @@ def _stored_state(store: StateStore, model: ModelArtifact) -> PartitionState:
 
 def _own_headers(record: ConsumerRecord) -> list[Header]:
     """The sender's headers and the count of redrives; marks of an earlier refusal are dropped."""
-    return [
-        one for one in record.headers if one[0] == REDRIVEN or not one[0].startswith("dlq.")
-    ]
+    return [one for one in record.headers if one[0] == REDRIVEN or not one[0].startswith("dlq.")]
 
 
 def _count(partition: int, records: int, scored: ScoredBatch, seconds: float) -> None:

@@ -1,16 +1,21 @@
 """What a partition writes to Kafka: verdicts and dead letters at once, state at checkpoints.
 
-The narrow protocol between the checkpoint and the broker, and its at-least-once form.
+`PartitionLog` is the narrow protocol between checkpoint and broker. Two forms of it stand here:
+exactly-once (one transactional producer per source partition) and at-least-once.
 """
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from streamapp.scoring.verdicts import SourcePartition
 
 Header = tuple[str, bytes]
+Message = tuple[bytes | None, bytes | None, list[Header]]
 
 #: A batch is sent before it grows past this: a broker's default limit is 1,048,588 bytes.
 BATCH_BYTES: Final = 1_000_000
@@ -18,6 +23,9 @@ BATCH_BYTES: Final = 1_000_000
 #: One record may be larger: a refused message of the broker's largest size, with our headers.
 #: Topics that take such records are created with this limit.
 RECORD_BYTES_MAX: Final = 2 * 1024 * 1024
+
+#: A broker that has not answered for this long is treated as gone.
+ANSWER_TIMEOUT_S: Final = 30.0
 
 
 class LogError(Exception):
@@ -27,73 +35,219 @@ class LogError(Exception):
 class PartitionLog(Protocol):
     """Where one source partition's output goes, in the order it is appended."""
 
-    async def append(
-        self, topic: str, records: Sequence[tuple[bytes | None, bytes | None, list[Header]]]
-    ) -> None:
-        """Send (key, value, headers) to the topic's partition of the same number."""
+    async def open(self) -> None:
+        """Get ready; an earlier owner of the partition can't write any more where fenced."""
 
-    async def flush(self) -> None:
-        """Return when the broker has everything appended before. Raises LogError."""
+    async def append(self, topic: str, messages: Sequence[Message]) -> None:
+        """Send to the topic's partition of the same number. Raises LogError."""
 
-    async def append_state(self, items: Sequence[tuple[bytes, bytes]]) -> int:
-        """Append (key, value) to the changelog, all or nothing; the last one's offset."""
+    def cut(self) -> None:
+        """What was appended before belongs to the next commit, what comes after does not."""
+
+    async def commit(self, items: Sequence[tuple[bytes, bytes]], position: int) -> int:
+        """Make everything before the cut durable, with the state it led to.
+
+        items: (key, value) for the changelog, all or nothing; position: the source offset to go
+        on from. Returns the changelog offset of the last item. Raises LogError, after which
+        nothing more may be appended.
+        """
+
+    async def close(self) -> None:
+        """Release the connection; what was not committed is left undone."""
 
 
-class AtLeastOnceLog:
-    """An idempotent producer without transactions."""
+def producer_options(client: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of every producer of the engine, over the client's own."""
+    return {
+        **client,
+        "acks": "all",
+        "enable_idempotence": True,
+        "compression_type": "lz4",
+        "max_batch_size": RECORD_BYTES_MAX,
+        "max_request_size": 2 * RECORD_BYTES_MAX,
+        "request_timeout_ms": int(ANSWER_TIMEOUT_S * 1000),
+    }
 
-    def __init__(
-        self, producer: AIOKafkaProducer, partition: int, changelog: str, timeout_s: float
-    ) -> None:
+
+class _Sender:
+    """Packs messages into record batches of one partition number and remembers confirmations."""
+
+    def __init__(self, producer: AIOKafkaProducer, partition: int) -> None:
         self._producer = producer
         self._partition = partition
-        self._changelog = changelog
-        self._timeout_s = timeout_s
-        self._unconfirmed: list[asyncio.Future[Any]] = []
+        self.unconfirmed: list[asyncio.Future[Any]] = []
 
-    async def append(
-        self, topic: str, records: Sequence[tuple[bytes | None, bytes | None, list[Header]]]
-    ) -> None:
-        """Send (key, value, headers), in as few record batches as their size allows."""
+    async def send(self, topic: str, messages: Sequence[Message]) -> None:
+        """Send in as few record batches as their size allows."""
         now_ms = int(time.time() * 1000)
         builder = self._producer.create_batch()
-        for key, value, headers in records:
+        for key, value, headers in messages:
             if builder.size() + len(value or b"") > BATCH_BYTES and builder.record_count():
-                await self._send(builder, topic)
+                await self._send_batch(builder, topic)
                 builder = self._producer.create_batch()
             if builder.append(timestamp=now_ms, key=key, value=value, headers=headers) is None:
                 raise LogError(f"a record for {topic} is over {RECORD_BYTES_MAX} bytes")
-        if builder.record_count():
-            await self._send(builder, topic)
+        await self._send_batch(builder, topic)
 
-    async def _send(self, builder: Any, topic: str) -> None:
-        future = await self._producer.send_batch(builder, topic, partition=self._partition)
-        self._unconfirmed.append(future)
-
-    async def flush(self) -> None:
-        """Wait for the broker to confirm what was appended before. Raises LogError."""
-        waiting, self._unconfirmed = self._unconfirmed, []
-        if not waiting:
-            return
-        done, pending = await asyncio.wait(waiting, timeout=self._timeout_s)
-        if pending:
-            raise LogError(f"the broker has not confirmed output for {self._timeout_s:.0f} s")
-        for future in done:
-            if error := future.exception():
-                raise LogError(f"the broker refused output: {error}") from error
-
-    async def append_state(self, items: Sequence[tuple[bytes, bytes]]) -> int:
-        """Append the items as one record batch, which Kafka stores whole or not at all."""
-        builder = self._producer.create_batch()
+    async def send_whole(self, topic: str, items: Sequence[tuple[bytes, bytes]]) -> Any:
+        """Send as one record batch, which Kafka stores whole or not at all; its confirmation."""
         now_ms = int(time.time() * 1000)
+        builder = self._producer.create_batch()
         for key, value in items:
-            if builder.append(timestamp=now_ms, key=key, value=value) is None:
+            if builder.append(timestamp=now_ms, key=key, value=value, headers=[]) is None:
                 raise LogError(f"{len(items)} state records do not fit {RECORD_BYTES_MAX} bytes")
-        future = await self._producer.send_batch(
-            builder, self._changelog, partition=self._partition
+        return await self._send_batch(builder, topic)
+
+    async def _send_batch(self, builder: Any, topic: str) -> Any:
+        partition = self._partition
+        future = await self._producer.send_batch(builder, topic, partition=partition)
+        self.unconfirmed.append(future)
+        return future
+
+    def take_unconfirmed(self) -> list[asyncio.Future[Any]]:
+        """Confirmations waited for so far; forgets them."""
+        taken, self.unconfirmed = self.unconfirmed, []
+        return taken
+
+
+async def _confirm(waiting: Sequence[asyncio.Future[Any]]) -> None:
+    """Wait for the broker to confirm. Raises LogError."""
+    if not waiting:
+        return
+    done, pending = await asyncio.wait(waiting, timeout=ANSWER_TIMEOUT_S)
+    if pending:
+        raise LogError(f"the broker has not confirmed output for {ANSWER_TIMEOUT_S:.0f} s")
+    for future in done:
+        if error := future.exception():
+            raise LogError(f"the broker refused output: {error!r}") from error
+
+
+class AtLeastOnceLog:
+    """Verdicts are confirmed before the state they led to is appended.
+
+    The producer is shared by the worker's partitions and belongs to the engine.
+    """
+
+    def __init__(self, producer: AIOKafkaProducer, partition: int, changelog: str) -> None:
+        self._sender = _Sender(producer, partition)
+        self._changelog = changelog
+        self._cut: list[asyncio.Future[Any]] = []
+
+    async def open(self) -> None:
+        """Nothing to do: without transactions there is no fence."""
+
+    async def append(self, topic: str, messages: Sequence[Message]) -> None:
+        """Send at once."""
+        await self._sender.send(topic, messages)
+
+    def cut(self) -> None:
+        """The confirmations waited for now are those of the next commit."""
+        self._cut = self._sender.take_unconfirmed()
+
+    async def commit(self, items: Sequence[tuple[bytes, bytes]], position: int) -> int:  # noqa: ARG002
+        """Confirm the output, then append the state, whose own bytes hold the position."""
+        await _confirm(self._cut)
+        future = await self._sender.send_whole(self._changelog, items)
+        self._sender.unconfirmed.remove(future)
+        await _confirm([future])
+        return int(future.result().offset) + len(items) - 1
+
+    async def close(self) -> None:
+        """Nothing of its own to release."""
+
+
+class ExactlyOnceLog:
+    """Output, state and source offset of a checkpoint are one Kafka transaction.
+
+    The transactional id names the source partition, so a new owner's `open` fences the old one.
+    What is appended while a commit runs waits for the next transaction.
+    """
+
+    def __init__(
+        self, client: Mapping[str, Any], group: str, source: SourcePartition, changelog: str
+    ) -> None:
+        self._client = client
+        self._group = group
+        self._source = source
+        self._changelog = changelog
+        self._producer: AIOKafkaProducer | None = None
+        self._sender: _Sender | None = None
+        self._cut: list[asyncio.Future[Any]] = []
+        self._held: list[tuple[str, Sequence[Message]]] = []
+        self._is_committing = False
+        self._is_begun = False
+
+    async def open(self) -> None:
+        """Register the transactional id: aborts what an earlier owner left open, and fences it."""
+        source = self._source
+        self._producer = AIOKafkaProducer(
+            **producer_options(self._client),
+            transactional_id=f"{self._group}-{source.topic}-{source.partition}",
         )
-        try:
-            metadata = await asyncio.wait_for(future, self._timeout_s)
-        except Exception as error:
-            raise LogError(f"the broker refused state: {error}") from error
-        return int(metadata.offset) + len(items) - 1
+        self._sender = _Sender(self._producer, source.partition)
+        await _answered(self._producer.start)
+
+    async def append(self, topic: str, messages: Sequence[Message]) -> None:
+        """Send inside the open transaction, or hold back until the running commit is over."""
+        if self._is_committing:
+            self._held.append((topic, messages))
+            return
+        await self._send(topic, messages)
+
+    async def _send(self, topic: str, messages: Sequence[Message]) -> None:
+        assert self._producer is not None
+        assert self._sender is not None
+        if not self._is_begun:
+            self._is_begun = True
+            await _answered(self._producer.begin_transaction)
+        await self._sender.send(topic, messages)
+
+    def cut(self) -> None:
+        """Hold back what comes from now on; the transaction is what came before."""
+        assert self._sender is not None
+        self._is_committing = True
+        self._cut = self._sender.take_unconfirmed()
+
+    async def commit(self, items: Sequence[tuple[bytes, bytes]], position: int) -> int:
+        """Append the state and the source offset to the transaction and commit it.
+
+        After any failure the transaction's fate is unknown: it is not retried, the partition is
+        given up, and the next `open` decides.
+        """
+        assert self._producer is not None
+        assert self._sender is not None
+        producer = self._producer
+        if not self._is_begun:
+            self._is_begun = True
+            await _answered(producer.begin_transaction)
+        future = await self._sender.send_whole(self._changelog, items)
+        source = TopicPartition(self._source.topic, self._source.partition)
+        await _answered(producer.send_offsets_to_transaction, {source: position}, self._group)
+        await _confirm([*self._cut, *self._sender.take_unconfirmed()])
+        await _answered(producer.commit_transaction)
+        self._is_begun = False
+        await self._release_held()
+        return int(future.result().offset) + len(items) - 1
+
+    async def _release_held(self) -> None:
+        while self._held:
+            held, self._held = self._held, []
+            for topic, messages in held:
+                await self._send(topic, messages)
+        self._is_committing = False
+
+    async def close(self) -> None:
+        """Stop the producer; an open transaction is aborted by the next owner's `open`."""
+        if self._producer is not None:
+            producer, self._producer = self._producer, None
+            await _answered(producer.stop)
+
+
+async def _answered(call: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
+    """The answer to a call on the broker. Raises LogError where it fails or takes too long."""
+    try:
+        return await asyncio.wait_for(call(*arguments), ANSWER_TIMEOUT_S)
+    except TimeoutError as error:
+        raise LogError(f"the broker has not answered for {ANSWER_TIMEOUT_S:.0f} s") from error
+    except KafkaError as error:
+        raise LogError(f"the broker refused: {error!r}") from error

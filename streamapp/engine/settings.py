@@ -1,6 +1,7 @@
 """Settings of a worker."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -12,6 +13,8 @@ class WorkerSettings(BaseModel):
 
     #: Consumer group; also the prefix of the changelog topic.
     group: str = Field(default="streamapp", pattern=r"^[A-Za-z0-9._-]{1,100}$")
+    #: exactly_once needs a broker with transactions; readers must read committed records only.
+    guarantee: Literal["exactly_once", "at_least_once"] = "exactly_once"
     #: RocksDB directories, one for each partition.
     state_dir: Path = Path(".streamapp/state")
     #: The model artifact; empty means the one shipped with the package.

@@ -41,7 +41,7 @@ class RecordBatch:
 class BatchSchema(faust.Schema[Any, Any]):
     """Hands the list of records through as it is."""
 
-    def loads_key(self, app: Any, message: Any, **_options: Any) -> None:  # noqa: ARG002
+    def loads_key(self, app: Any, message: Any, **_options: Any) -> None:
         """Batches have no key."""
 
     def loads_value(self, app: Any, message: Any, **_options: Any) -> Any:  # noqa: ARG002
