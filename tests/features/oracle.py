@@ -74,7 +74,8 @@ class _History:
     events: list[Event] = field(default_factory=list)
     newest: int = 0
     session_gap: float = 0.0
-    known: dict[str, object] = field(default_factory=dict)
+    known: dict[str, str] = field(default_factory=dict)
+    place: tuple[float, float, int] | None = None
     usual: dict[str, Interval] = field(default_factory=dict)
 
 
@@ -203,7 +204,7 @@ def _learn(history: _History, event: Event, late: bool, values: dict[str, Interv
         if getattr(event, name):
             history.known[name] = getattr(event, name)
     if event.latitude is not None and event.longitude is not None:
-        history.known["place"] = (_single(event.latitude), _single(event.longitude), event.time_ms)
+        history.place = (_single(event.latitude), _single(event.longitude), event.time_ms)
 
 
 def _amount_features(seen: list[Event], amount: float) -> dict[str, Interval]:
@@ -289,7 +290,7 @@ def _velocity(seen: list[Event], event: Event, values: dict[str, Interval]) -> I
 
 
 def _movement(history: _History, event: Event) -> dict[str, Interval]:
-    place = history.known.get("place")
+    place = history.place
     if place is None or event.latitude is None or event.longitude is None:
         return {"distance_km": _exact(0), "speed_kmh": _exact(0)}
     latitude, longitude, time_ms = place

@@ -99,6 +99,17 @@ def test_a_late_event_is_added_where_it_belongs() -> None:
     assert (2.0, 0.0) == (after["count_1h"], after["time_since_last"])
 
 
+def test_every_event_moves_stream_time() -> None:
+    """Also one that is fenced or a duplicate: what expires must not depend on a replay."""
+    kernel = Kernel()
+    kernel.run([pay(0, NOON), pay(1, NOON + DAY)])
+    kernel.stream_time_ms = -1  # the partition's state is older than its profiles
+    kernel.run([pay(1, NOON + DAY)])
+    assert NOON + DAY == kernel.stream_time_ms
+    kernel.run([Event(2, "ann", "t1", NOON + 2 * DAY, 10.0)])
+    assert NOON + 2 * DAY == kernel.stream_time_ms
+
+
 def test_times_soon_after_1970_are_exact_too() -> None:
     """A window that begins before 1970 is read from the kept events like any other."""
     features = last_of(pay(0, 0), pay(1, 1), pay(2, 40))

@@ -16,7 +16,7 @@ AMOUNT_LIMIT = 400.0
 
 def differences(events: Sequence[Event], block: FeatureBlock, oracle: Oracle) -> list[str]:
     """Every value of the kernel that is not what the oracle allows."""
-    found = []
+    found: list[str] = []
     for row, event in enumerate(events):
         expected = oracle.tell(event)
         status = STATUSES[block.status[row]]

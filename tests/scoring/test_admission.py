@@ -15,7 +15,7 @@ AHEAD = NOW + AHEAD_MS_MAX + 1
 
 def admitted(clock: StreamClock, *times: int) -> list[bool]:
     """What the clock says of each event, in one batch."""
-    return clock.admit(np.array(times, dtype=np.int64)).tolist()
+    return list(clock.admit(np.array(times, dtype=np.int64)).tolist())
 
 
 def test_the_first_event_sets_the_clock() -> None:
