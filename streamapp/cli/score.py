@@ -46,10 +46,10 @@ def score(
         int | None, typer.Option(min=1, max=10_000, help="Partitions of the topic.  [4]")
     ] = None,
     topic: Annotated[
-        str | None, typer.Option(help="Name of the topic in the verdicts.  [transactions]")
+        str | None, typer.Option(help="Name of the topic in the verdicts; by default the worker's.")
     ] = None,
     model: Annotated[
-        Path | None, typer.Option(help="Directory of a model.  [the one that ships]")
+        Path | None, typer.Option(help="Directory of a model; by default the worker's.")
     ] = None,
     batch: Annotated[
         int, typer.Option(min=1, max=65_536, help="Rows scored at once; changes no verdict.")
@@ -60,8 +60,8 @@ def score(
 ) -> None:
     """Score recorded traffic: byte for byte the verdicts that a worker publishes for it.
 
-    Messages that are no transactions go to OUTPUT.dlq.jsonl. Exit code 0: done; 130: interrupted,
-    nothing written.
+    Messages that are no transactions go to OUTPUT.dlq.jsonl.
+    Exit code 0: done; 2: bad input; 130: interrupted. Files appear only when all is done.
     """
     from streamapp.replay.errors import RecordedError
     from streamapp.replay.score_file import InterruptedRun, ScoreJob
@@ -123,7 +123,9 @@ def _progress(rows: int | None) -> Iterator[Callable[["ScoreFigures"], None]]:
         TextColumn("{task.fields[found]:,} anomalies"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    hidden = not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
         task = progress.add_task("score", total=rows, found=0)
 
         def show(figures: "ScoreFigures") -> None:

@@ -80,7 +80,7 @@ def train(
     ] = None,
     inputs: Annotated[
         str | None,
-        typer.Option(help="Features the models look at, with commas.  [docs/decisions/0005]"),
+        typer.Option(help="Features the models look at, with commas between."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Write over what is there.")] = False,
     config: Annotated[Path | None, typer.Option(help="Settings file.")] = None,
@@ -178,7 +178,9 @@ def _progress(recipe: _Recipe) -> Iterator[tuple[Callable[[int], None], Callable
         BarColumn(bar_width=24),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    hidden = not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
         total = sum(known) if len(known) == len(counts) else None
         task = progress.add_task("reading", total=total)
         yield (

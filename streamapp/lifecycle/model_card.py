@@ -87,8 +87,8 @@ the union of the rows. Labels, where a recording has any, are not read.
 
 ## Features and hyperparameters
 
-Feature contract {contract}. An amount above {limit} raises `global_amount_flag`. Of all features, the
-models look at
+Feature contract {contract}. An amount above {limit} raises `global_amount_flag`. Of all features,
+the models look at
 
 {inputs}
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from streamapp.domain.verdict import decode_verdict
 from streamapp.features.contract import FEATURE_INDEX, FEATURE_NAMES
 from streamapp.lifecycle import training
 from streamapp.lifecycle.training import (
@@ -21,7 +22,6 @@ from streamapp.replay.reader import recorded
 from streamapp.replay.sample import sample
 from streamapp.scoring.artifact import ModelArtifact, save
 from streamapp.scoring.process import Records
-from streamapp.domain.verdict import decode_verdict
 
 ROWS = 12_000
 
