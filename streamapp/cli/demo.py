@@ -19,10 +19,7 @@ from streamapp.demo.processes import DemoError
 from streamapp.demo.run import DemoPlan, DemoState, run_demo
 from streamapp.kafka.metadata import TopicError
 from streamapp.replay.errors import RecordedError
-from streamapp.replay.sample import sample
-
-#: Rows of the sample that the shipped model was trained on; the demo replays later ones.
-TRAINING_ROWS = 90_000
+from streamapp.replay.sample import TRAINING_ROWS, sample
 
 
 def demo(
@@ -36,6 +33,7 @@ def demo(
     ] = 5_000,
 ) -> None:
     """Start a broker, a worker and sinks, replay recorded traffic, show what came out, stop all."""
+    # Rows the shipped model was trained on are left out.
     plan = DemoPlan(sample(), TRAINING_ROWS, limit, rate or None, broker)
     console = Console()
     try:
