@@ -118,15 +118,16 @@ class ProfileTable:
     def _evict(self, count: int, wanted: set[str]) -> None:
         """Give up to `count` slots back: second-chance order, never a changed or pinned one."""
         held = self._dirty | (self._pins > 0)
-        for user, slot in list(self._slot_of.items()):
-            if count == 0:
-                break
-            if held[slot] or user in wanted:
-                continue
-            del self._slot_of[user]
-            if self._used[slot]:
-                self._used[slot] = False
-                self._slot_of[user] = slot
-                continue
-            self._free.append(slot)
-            count -= 1
+        for _ in range(2):  # the first round may find everything used and take the marks away
+            for user, slot in list(self._slot_of.items()):
+                if count == 0:
+                    return
+                if held[slot] or user in wanted:
+                    continue
+                del self._slot_of[user]
+                if self._used[slot]:
+                    self._used[slot] = False
+                    self._slot_of[user] = slot
+                    continue
+                self._free.append(slot)
+                count -= 1

@@ -73,6 +73,7 @@ async def _open(
     progress = {}
     for tp, partition in topic_partitions.items():
         store = stores[partition]
+        _verify_origin(store, tp)
         offset = store.changelog_offset
         if offset >= ends[tp]:
             raise RecoveryError(
@@ -84,6 +85,17 @@ async def _open(
         consumer.seek(tp, first)
         progress[tp] = _Progress(store, first - 1, ends[tp])
     return progress
+
+
+def _verify_origin(store: StateStore, tp: TopicPartition) -> None:
+    """Offsets say nothing about another topic's records: such a copy must not be gone on with."""
+    if store.changelog is None:
+        store.follow(tp.topic)
+    elif store.changelog != tp.topic:
+        raise RecoveryError(
+            f"the local state of partition {tp.partition} belongs to {store.changelog}, expected "
+            f"{tp.topic}: set STREAMAPP_WORKER__STATE_DIR to this group's own directory"
+        )
 
 
 async def _follow(

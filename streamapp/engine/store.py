@@ -1,6 +1,5 @@
 """Profiles of one partition on disk: RocksDB, written in batches that carry their log position."""
 
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, cast
@@ -13,7 +12,13 @@ USER_PREFIX: Final = b"u"
 PARTITION_STATE_KEY: Final = b"p"
 
 _POSITION_KEY: Final = b"m:changelog_offset"
+_CHANGELOG_KEY: Final = b"m:changelog"
+_OWN_KEYS: Final = (_POSITION_KEY, _CHANGELOG_KEY)
 _WRITE_BUFFER_BYTES: Final = 16 * 1024 * 1024
+
+
+class StoreError(Exception):
+    """Local state can't be opened or read; the message says where and the way out."""
 
 
 def user_key(user: str) -> bytes:
@@ -25,13 +30,12 @@ class StateStore:
     """One partition's RocksDB. A write is all there or not at all, its changelog offset included.
 
     The write-ahead log stays on (kill -9 keeps what was written) but is not synced: after a power
-    cut the changelog gives back what the disk has lost.
+    cut the changelog gives back what the disk has lost. Raises StoreError where it can't be opened.
     """
 
     def __init__(self, directory: Path) -> None:
         directory.parent.mkdir(parents=True, exist_ok=True)
-        self._directory = directory
-        self._db = Rdict(str(directory), options=_options())
+        self._db = _opened(directory)
         self._write_options = WriteOptions()
 
     @property
@@ -39,6 +43,16 @@ class StateStore:
         """Offset of the last changelog record applied; -1 where there is none."""
         stored = self._db.get(_POSITION_KEY)
         return -1 if stored is None else int.from_bytes(stored, "little")
+
+    @property
+    def changelog(self) -> str | None:
+        """Name of the changelog this is a copy of; None before `follow`."""
+        stored = self._db.get(_CHANGELOG_KEY)
+        return None if stored is None else stored.decode()
+
+    def follow(self, changelog: str) -> None:
+        """Note the changelog this is a copy of."""
+        self._db[_CHANGELOG_KEY] = changelog.encode()
 
     def get(self, key: bytes) -> bytes | None:
         """The value of a key, or None."""
@@ -61,19 +75,30 @@ class StateStore:
         self._db.write(batch, self._write_options)
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
-        """Everything stored but the position, in the order of the keys."""
+        """All state, in the order of the keys."""
         for key, value in self._db.items():
-            if key != _POSITION_KEY:
+            if key not in _OWN_KEYS:
                 yield cast(bytes, key), value
 
     def close(self) -> None:
         """Release the directory."""
         self._db.close()
 
-    def destroy(self) -> None:
-        """Close and delete the directory."""
-        self.close()
-        shutil.rmtree(self._directory, ignore_errors=True)
+
+def _opened(directory: Path) -> Rdict:
+    try:
+        return Rdict(str(directory), options=_options())
+    except Exception as error:  # rocksdict raises nothing narrower
+        first_line = str(error).splitlines()[0]
+        if "lock" in first_line.lower():
+            raise StoreError(
+                f"local state {directory} is in use by another worker: give each its own "
+                f"STREAMAPP_WORKER__STATE_DIR"
+            ) from error
+        raise StoreError(
+            f"local state {directory} can't be opened: {first_line}; remove this directory to "
+            f"have it built again from the changelog"
+        ) from error
 
 
 def _options() -> Options:
