@@ -152,6 +152,15 @@ def test_a_full_profile_stays_bounded() -> None:
     assert 65_535 / 69_999 == pytest.approx(features["merchant_familiarity"])
 
 
+def test_a_full_amount_bin_halves_them_all() -> None:
+    """1,000 ones and 66,000 tens: the ten that would overflow its bin makes them 500 and 32,768."""
+    amounts = [1.0] * 1_000 + [10.0] * 66_001
+    events = [pay(i, NOON, amount) for i, amount in enumerate(amounts)]
+    rank = named(Kernel().run(events).values[-1])["amount_percentile"]
+    tens = 32_768 + 66_000 - 65_536
+    assert (500 + tens / 2) / (500 + tens) == pytest.approx(rank)
+
+
 def test_amount_bins_are_half_octaves() -> None:
     """Amounts of one bin share a rank; a factor of 1.42 is always told apart."""
     earlier = [pay(i, NOON + i, 2.0**i) for i in range(4)]  # 1, 2, 4, 8
