@@ -62,7 +62,9 @@ def producer_options(client: Mapping[str, Any]) -> dict[str, Any]:
         **client,
         "acks": "all",
         "enable_idempotence": True,
-        "compression_type": "lz4",
+        # Measured on 500 verdicts (669 KB) through aiokafka's codecs: snappy 2.4 ms for a fifth of
+        # the size, zstd 3.7 ms for a thirteenth, lz4 (which it runs at level 9) 26.6 ms.
+        "compression_type": "snappy",
         "max_batch_size": RECORD_BYTES_MAX,
         "max_request_size": 2 * RECORD_BYTES_MAX,
         "request_timeout_ms": int(ANSWER_TIMEOUT_S * 1000),

@@ -107,6 +107,9 @@ class Consumer(driver.Consumer):
         """Commit nothing, as `commit`."""
         return False
 
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        """Keep no account of offsets between batches: never acknowledged, it would only grow."""
+
     async def wait_empty(self) -> None:
         """Wait until the engine has finished the batch it is scoring."""
         await self._options.positions.quiesce()
