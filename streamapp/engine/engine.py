@@ -1,7 +1,6 @@
 """The engine: partitions of this worker, from assignment over scoring to release."""
 
 import asyncio
-import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ from aiokafka.structs import ConsumerRecord
 
 from streamapp.engine import metrics
 from streamapp.engine.dead_letter_limit import DeadLetterLimit, DeadLetterLimitError
+from streamapp.engine.outside import Outside
 from streamapp.engine.partition import PartitionTask, Scorer
 from streamapp.engine.partition_log import (
     AtLeastOnceLog,
@@ -21,7 +21,7 @@ from streamapp.engine.partition_log import (
 from streamapp.engine.profile_table import ProfileTable
 from streamapp.engine.recovery import RecoveryError, recover
 from streamapp.engine.settings import WorkerSettings
-from streamapp.engine.store import StateStore
+from streamapp.engine.store import Store
 from streamapp.scoring.verdicts import SourcePartition
 
 log = structlog.get_logger()
@@ -40,19 +40,21 @@ class Engine:
         source_topic: str,
         changelog: str,
         client: dict[str, Any],
+        outside: Outside | None = None,
     ) -> None:
         self._settings = settings
         self._scorer = scorer
         self._source_topic = source_topic
         self._changelog = changelog
         self._client = client
+        self._outside = outside or Outside()
         self._producer: AIOKafkaProducer | None = None
         self._tasks: dict[int, PartitionTask] = {}
         self._stopped: set[int] = set()
         self._scoring = asyncio.Lock()
         self._generation = -1
         self._committed: dict[int, int] = {}
-        self._progress_at = time.monotonic()
+        self._progress_at = 0.0
         self.failure: BaseException | None = None
 
     @property
@@ -68,14 +70,16 @@ class Engine:
     async def assign(self, partitions: Iterable[int], generation: int) -> None:
         """Take over partitions: open their state and recover it. Raises RecoveryError."""
         await self.release()
-        stores = {p: StateStore(self._settings.state_dir / f"p{p:05d}") for p in partitions}
+        open_store = self._outside.open_store
+        stores = {p: open_store(self._settings.state_dir / f"p{p:05d}") for p in partitions}
         logs: dict[int, PartitionLog] = {}
         try:
             # Fences first: the changelog's end must not move once it has been read.
             logs = {p: await self._new_log(p) for p in stores}
             await asyncio.gather(*(one.open() for one in logs.values()))
             timeout_s = self._settings.stall_timeout_s
-            await recover(stores, self._changelog, self._client, timeout_s)
+            new_consumer = self._outside.consumer
+            await recover(stores, self._changelog, self._client, timeout_s, new_consumer)
             self._tasks = {p: self._new_task(p, stores[p], logs[p]) for p in stores}
         except BaseException:
             await asyncio.gather(*(one.close() for one in logs.values()), return_exceptions=True)
@@ -83,7 +87,7 @@ class Engine:
                 store.close()
             raise
         self._generation = generation
-        self._progress_at = time.monotonic()
+        self._progress_at = asyncio.get_running_loop().time()
         metrics.PARTITIONS.set(len(self._tasks))
         metrics.REBALANCES.inc()
         log.info("partitions_assigned", partitions=self.partitions)
@@ -162,7 +166,7 @@ class Engine:
         }
         self._committed.update(moved)
         if moved:
-            self._progress_at = time.monotonic()
+            self._progress_at = asyncio.get_running_loop().time()
         return self._unless_transactional(moved)
 
     def _unless_transactional(self, offsets: dict[int, int]) -> dict[int, int]:
@@ -179,7 +183,7 @@ class Engine:
         for partition, lag in lags.items():
             metrics.LAG_RECORDS.labels(partition).set(max(lag, 0))
         metrics.READY.set(self.is_ready)
-        now = time.monotonic()
+        now = asyncio.get_running_loop().time()
         if not any(lag > 0 for lag in lags.values()):
             self._progress_at = now
         elif now - self._progress_at > self._settings.stall_timeout_s:
@@ -189,14 +193,17 @@ class Engine:
 
     async def _new_log(self, partition: int) -> PartitionLog:
         source = SourcePartition(self._source_topic, partition)
+        new_producer = self._outside.producer
         if self._settings.guarantee == "exactly_once":
-            return ExactlyOnceLog(self._client, self._settings.group, source, self._changelog)
+            return ExactlyOnceLog(
+                self._client, self._settings.group, source, self._changelog, new_producer
+            )
         if self._producer is None:
-            self._producer = AIOKafkaProducer(**producer_options(self._client))
+            self._producer = new_producer(**producer_options(self._client))
             await self._producer.start()
         return AtLeastOnceLog(self._producer, partition, self._changelog)
 
-    def _new_task(self, partition: int, store: StateStore, output: PartitionLog) -> PartitionTask:
+    def _new_task(self, partition: int, store: Store, output: PartitionLog) -> PartitionTask:
         settings = self._settings
         return PartitionTask(
             SourcePartition(self._source_topic, partition),

@@ -21,7 +21,7 @@ from streamapp.engine import metrics
 from streamapp.engine.dead_letter_limit import DeadLetterLimit
 from streamapp.engine.partition_log import Header, Message, PartitionLog
 from streamapp.engine.profile_table import ProfileTable
-from streamapp.engine.store import PARTITION_STATE_KEY, StateStore
+from streamapp.engine.store import PARTITION_STATE_KEY, Store
 from streamapp.kafka.dead_letters import REDRIVEN
 from streamapp.scoring.artifact import ModelArtifact
 from streamapp.scoring.partition_state import PartitionState
@@ -62,7 +62,7 @@ class PartitionTask:
         self,
         source: SourcePartition,
         scorer: Scorer,
-        store: StateStore,
+        store: Store,
         table: ProfileTable,
         output: PartitionLog,
         limit: DeadLetterLimit,
@@ -196,7 +196,7 @@ class PartitionTask:
             self._store.close()
 
 
-def _stored_state(store: StateStore, model: ModelArtifact) -> PartitionState:
+def _stored_state(store: Store, model: ModelArtifact) -> PartitionState:
     image = store.get(PARTITION_STATE_KEY)
     if image is None:
         return PartitionState.initial(model.version, model.half_space_trees)

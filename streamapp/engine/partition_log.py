@@ -166,12 +166,18 @@ class ExactlyOnceLog:
     """
 
     def __init__(
-        self, client: Mapping[str, Any], group: str, source: SourcePartition, changelog: str
+        self,
+        client: Mapping[str, Any],
+        group: str,
+        source: SourcePartition,
+        changelog: str,
+        new_producer: Callable[..., AIOKafkaProducer] = AIOKafkaProducer,
     ) -> None:
         self._client = client
         self._group = group
         self._source = source
         self._changelog = changelog
+        self._new_producer = new_producer
         self._producer: AIOKafkaProducer | None = None
         self._sender: _Sender | None = None
         self._cut: list[asyncio.Future[Any]] = []
@@ -182,7 +188,7 @@ class ExactlyOnceLog:
     async def open(self) -> None:
         """Register the transactional id: aborts what an earlier owner left open, and fences it."""
         source = self._source
-        self._producer = AIOKafkaProducer(
+        self._producer = self._new_producer(
             **producer_options(self._client),
             transactional_id=f"{self._group}-{source.topic}-{source.partition}",
         )

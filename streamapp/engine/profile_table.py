@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamapp.engine import metrics
-from streamapp.engine.store import StateStore, user_key
+from streamapp.engine.store import Store, user_key
 from streamapp.features.profile import PROFILE, ProfileBlock, empty_profiles, reset, seal, unseal
 
 _FIRST_CAPACITY = 1024
@@ -29,7 +29,7 @@ class Snapshot:
 class ProfileTable:
     """Profiles of one partition, at most `profiles_max` in memory (more only while pinned)."""
 
-    def __init__(self, store: StateStore, profiles_max: int) -> None:
+    def __init__(self, store: Store, profiles_max: int) -> None:
         self._store = store
         self._profiles_max = profiles_max
         self._slot_of: dict[str, int] = {}

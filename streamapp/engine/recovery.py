@@ -1,8 +1,7 @@
 """Recovery: bring a partition's store up to the end of its changelog before scoring goes on."""
 
 import asyncio
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -10,7 +9,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from streamapp.engine import metrics
-from streamapp.engine.store import PARTITION_STATE_KEY, USER_PREFIX, StateStore
+from streamapp.engine.store import PARTITION_STATE_KEY, USER_PREFIX, Store
 from streamapp.features.profile import ProfileError, unseal
 
 log = structlog.get_logger()
@@ -26,7 +25,7 @@ class RecoveryError(Exception):
 
 @dataclass(slots=True)
 class _Progress:
-    store: StateStore
+    store: Store
     offset: int
     end: int
 
@@ -36,7 +35,11 @@ class _Progress:
 
 
 async def recover(
-    stores: Mapping[int, StateStore], changelog: str, client: Mapping[str, Any], timeout_s: float
+    stores: Mapping[int, Store],
+    changelog: str,
+    client: Mapping[str, Any],
+    timeout_s: float,
+    new_consumer: Callable[..., AIOKafkaConsumer] = AIOKafkaConsumer,
 ) -> None:
     """Apply to each partition's store what its changelog holds beyond it.
 
@@ -44,8 +47,8 @@ async def recover(
     """
     if not stores:
         return
-    started = time.monotonic()
-    consumer = AIOKafkaConsumer(
+    started = asyncio.get_running_loop().time()
+    consumer = new_consumer(
         **client,
         enable_auto_commit=False,
         isolation_level="read_committed",
@@ -58,13 +61,13 @@ async def recover(
         await _follow(consumer, progress, timeout_s)
     finally:
         await consumer.stop()
-    elapsed = time.monotonic() - started
+    elapsed = asyncio.get_running_loop().time() - started
     metrics.RECOVERY_SECONDS.set(elapsed)
     log.info("state_recovered", partitions=sorted(stores), seconds=round(elapsed, 3))
 
 
 async def _open(
-    consumer: AIOKafkaConsumer, stores: Mapping[int, StateStore], changelog: str
+    consumer: AIOKafkaConsumer, stores: Mapping[int, Store], changelog: str
 ) -> dict[TopicPartition, _Progress]:
     topic_partitions = {TopicPartition(changelog, partition): partition for partition in stores}
     consumer.assign(list(topic_partitions))
@@ -87,7 +90,7 @@ async def _open(
     return progress
 
 
-def _verify_origin(store: StateStore, tp: TopicPartition) -> None:
+def _verify_origin(store: Store, tp: TopicPartition) -> None:
     """Offsets say nothing about another topic's records: such a copy must not be gone on with."""
     if store.changelog is None:
         store.follow(tp.topic)
@@ -101,7 +104,7 @@ def _verify_origin(store: StateStore, tp: TopicPartition) -> None:
 async def _follow(
     consumer: AIOKafkaConsumer, progress: dict[TopicPartition, _Progress], timeout_s: float
 ) -> None:
-    moved_at = time.monotonic()
+    moved_at = asyncio.get_running_loop().time()
     while waiting := [tp for tp, one in progress.items() if not one.is_done]:
         found = await consumer.getmany(*waiting, timeout_ms=_POLL_MS, max_records=_RECORDS_MAX)
         moved = bool(found)
@@ -112,8 +115,8 @@ async def _follow(
             moved |= position - 1 > progress[tp].offset
             progress[tp].offset = max(progress[tp].offset, position - 1)
         if moved:
-            moved_at = time.monotonic()
-        elif time.monotonic() - moved_at > timeout_s:
+            moved_at = asyncio.get_running_loop().time()
+        elif asyncio.get_running_loop().time() - moved_at > timeout_s:
             places = ", ".join(f"{tp.topic}[{tp.partition}]" for tp in waiting)
             raise RecoveryError(
                 f"no changelog record of {places} for {timeout_s:.0f} s: check that the broker "

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Final, cast
+from typing import Final, Protocol, cast
 
 from rocksdict import Options, Rdict, WriteBatch, WriteOptions
 
@@ -24,6 +24,33 @@ class StoreError(Exception):
 def user_key(user: str) -> bytes:
     """The key of a user's profile in store and changelog."""
     return USER_PREFIX + user.encode()
+
+
+class Store(Protocol):
+    """Profiles and state of one partition, a copy of what its changelog says up to an offset."""
+
+    @property
+    def changelog_offset(self) -> int:
+        """Offset of the last changelog record applied; -1 where there is none."""
+
+    @property
+    def changelog(self) -> str | None:
+        """Name of the changelog this is a copy of; None before `follow`."""
+
+    def follow(self, changelog: str) -> None:
+        """Note the changelog this is a copy of."""
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value of a key, or None."""
+
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """Values in the order of the keys, None where there is none."""
+
+    def write(self, items: Iterable[tuple[bytes, bytes | None]], changelog_offset: int) -> None:
+        """Put (or, for None, delete) the items and move the offset: all of it or nothing."""
+
+    def close(self) -> None:
+        """Release it for the next owner."""
 
 
 class StateStore:
