@@ -57,6 +57,29 @@ def test_batches_may_be_cut_anywhere(
     assert run(short, model, [600]) == run(short, model, sizes)
 
 
+def test_a_profile_may_expire_inside_a_batch(model: ModelArtifact) -> None:
+    """Decisions on payments of a profile that is gone are kept nowhere."""
+    start = 1_770_033_600_000
+    days = [("ann", 0), ("ann", 0), *[("bob", day) for day in range(92)], ("ann", 92)]
+    values = [
+        json.dumps(
+            {
+                "tx_id": f"t{number}",
+                "user_id": user,
+                "amount": 10.0 * (number + 1),
+                "timestamp": start + day * 86_400_000,
+            }
+        ).encode()
+        for number, (user, day) in enumerate(days)
+    ]
+    quiet = Traffic([user.encode() for user, _ in days], values)
+    whole = run(quiet, model, [100])
+    assert [] == whole.dead_letters
+    assert 0.0 == whole.verdicts()[-1].features["count_30d"]
+    assert 1.0 == whole.verdicts()[1].features["count_30d"]
+    assert whole == run(quiet, model, [1])
+
+
 def test_the_stream_has_everything_in_it(whole: Run) -> None:
     """The tests here are about something: each kind of outcome occurs."""
     verdicts = whole.verdicts()
@@ -79,7 +102,7 @@ def test_the_stream_has_everything_in_it(whole: Run) -> None:
 def test_every_record_has_one_outcome(stream: Traffic, whole: Run) -> None:
     """A verdict or a dead letter, never both, never none, in offset order."""
     dead = [letter.offset for letter in whole.dead_letters]
-    assert sorted(dead) == dead
+    assert (sorted(dead), sorted(whole.payloads)) == (dead, [*whole.payloads])
     assert [*range(len(stream.values))] == sorted([*whole.payloads, *dead])
 
 
