@@ -1,5 +1,7 @@
 """Topics: created where they are missing, checked where they are there."""
 
+import threading
+import time
 from dataclasses import dataclass, field
 
 from confluent_kafka import KafkaError, KafkaException
@@ -11,6 +13,8 @@ from streamapp.kafka.settings import KafkaSettings, TopicSettings
 #: Dead letters carry headers beside a message of the largest size, and a checkpoint's state is one
 #: record batch of up to 1 MB; both pass under this.
 LARGE_RECORD_BYTES = 2 * 1024 * 1024
+
+_POLL_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,23 +44,42 @@ def worker_topics(topics: TopicSettings, changelog: str) -> list[TopicPlan]:
 def ensure_topics(kafka: KafkaSettings, plans: list[TopicPlan], replication_factor: int) -> None:
     """Create what is missing and check what is there. Raises TopicError with the mend."""
     admin = AdminClient({**kafka.librdkafka(), **QUIET})
+    found = _partition_counts(admin, kafka)
+    missing = [plan for plan in plans if plan.name not in found]
+    if missing:
+        _create(admin, missing, replication_factor)
+        found = _await_topics(admin, kafka, [plan.name for plan in missing])
+    for plan in plans:  # those made now as well: another program may have been first
+        _check_partitions(plan, found[plan.name])
+        _check_config(admin, plan)
+
+
+def _partition_counts(admin: AdminClient, kafka: KafkaSettings) -> dict[str, int]:
     try:
-        found = admin.list_topics(timeout=ANSWER_TIMEOUT_S).topics
+        topics = admin.list_topics(timeout=ANSWER_TIMEOUT_S).topics
     except KafkaException as error:
         raise TopicError(
             f"no broker answered at {kafka.bootstrap_servers} within {ANSWER_TIMEOUT_S:.0f} s"
             f" ({error.args[0].name()}); start one: streamapp broker start"
         ) from error
-    _create(admin, [plan for plan in plans if plan.name not in found], replication_factor)
-    for plan in plans:
-        if plan.name in found:
-            _check_partitions(plan, len(found[plan.name].partitions))
-            _check_config(admin, plan)
+    return {name: len(topic.partitions) for name, topic in topics.items()}
+
+
+def _await_topics(admin: AdminClient, kafka: KafkaSettings, names: list[str]) -> dict[str, int]:
+    """Partition counts once the broker shows the topics: creation reaches its metadata later."""
+    deadline = time.monotonic() + ANSWER_TIMEOUT_S
+    pause = threading.Event()
+    while hidden := set(names) - (found := _partition_counts(admin, kafka)).keys():
+        if time.monotonic() >= deadline:
+            raise TopicError(
+                f"topic {min(hidden)} was created, but {kafka.bootstrap_servers} does not show it "
+                f"within {ANSWER_TIMEOUT_S:.0f} s: check the broker's state, then start again"
+            )
+        pause.wait(_POLL_S)
+    return found
 
 
 def _create(admin: AdminClient, plans: list[TopicPlan], replication_factor: int) -> None:
-    if not plans:
-        return
     requests = [
         NewTopic(plan.name, plan.partitions, replication_factor, config=plan.config)
         for plan in plans
