@@ -1,6 +1,6 @@
 """The profile table against a plain dict: whatever is evicted and loaded, nobody's profile ages."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -119,7 +119,7 @@ TestTable.settings = settings(max_examples=200, stateful_step_count=40, deadline
 
 
 @pytest.fixture
-def store() -> Iterator[MemoryStore]:
+def store() -> MemoryStore:
     """A store with nothing in it."""
     return MemoryStore()
 

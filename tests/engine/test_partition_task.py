@@ -1,0 +1,338 @@
+"""A partition's checkpoint: its order, its failures, and its end."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from streamapp.engine.dead_letter_limit import DeadLetterLimit, DeadLetterLimitError
+from streamapp.engine.partition_log import LogError
+from streamapp.engine.store import StateStore
+from streamapp.scoring.artifact import ModelArtifact
+from tests.engine.fake_log import FakeBroker, Point
+from tests.engine.owner import Owner
+from tests.engine.records import record, records
+from tests.engine.running import run_async, until
+from tests.scoring.conftest import Traffic
+
+NewOwner = Callable[..., Owner]
+
+#: Every place where a checkpoint can fail once its outputs were sent.
+COMMIT_POINTS: tuple[Point, ...] = ("confirm", "state", "answer", "store")
+
+
+@pytest.fixture
+def broker() -> FakeBroker:
+    """A broker in memory."""
+    return FakeBroker()
+
+
+@pytest.fixture
+def owner(broker: FakeBroker, model: ModelArtifact, tmp_path: Path) -> Iterator[NewOwner]:
+    """Makes owners of one and the same partition."""
+    born: list[Owner] = []
+
+    def new_owner(**options: object) -> Owner:
+        born.append(Owner(tmp_path / "p", broker, model, **options))  # type: ignore[arg-type]
+        return born[-1]
+
+    yield new_owner
+    for one in born:
+        one.store.close()
+
+
+def test_output_is_confirmed_before_state_and_state_before_the_store(
+    owner: NewOwner, broker: FakeBroker, traffic: Traffic
+) -> None:
+    """And only then may the group see the offset."""
+
+    async def work() -> None:
+        one = owner()
+        await one.score(records(traffic.keys[:5], traffic.values[:5]), 5)
+        held = one.faults.hold_at("answer")
+        running = one.task.start_checkpoint()
+        assert running is not None
+        await until(lambda: "state" in broker.trace)
+        assert [] == [*one.store.items()]
+        assert (5, None) == (one.task.position, one.task.committable)
+        held.set()
+        await running
+        assert 5 == one.task.committable
+
+    run_async(work())
+    assert ["append verdicts", "confirmed", "state", "store"] == broker.trace
+    assert 5 == broker.committed
+
+
+def test_a_checkpoint_without_news_writes_nothing(owner: NewOwner, broker: FakeBroker) -> None:
+    """An idle partition costs nothing."""
+
+    async def work() -> None:
+        one = owner()
+        assert one.task.start_checkpoint() is None
+        await one.task.checkpoint()
+        await one.task.close(1.0)
+
+    run_async(work())
+    assert ["closed"] == broker.trace
+
+
+@pytest.mark.parametrize("point", COMMIT_POINTS)
+def test_a_failed_checkpoint_moves_nothing(owner: NewOwner, traffic: Traffic, point: Point) -> None:
+    """The failure is raised; neither store nor committable offset have moved."""
+
+    async def work() -> None:
+        one = owner()
+        await one.score(records(traffic.keys[:5], traffic.values[:5]), 5)
+        one.faults.fail_at(point)
+        with pytest.raises(LogError, match=f"failed at {point}"):
+            await one.task.checkpoint()
+        assert (None, {}) == (one.task.committable, one.state())
+
+    run_async(work())
+
+
+@pytest.mark.parametrize("transactional", [False, True])
+@pytest.mark.parametrize("point", COMMIT_POINTS)
+def test_after_a_failed_checkpoint_there_is_no_other(
+    owner: NewOwner, broker: FakeBroker, traffic: Traffic, point: Point, transactional: bool
+) -> None:
+    """Its outputs may be lost and its profiles are no longer marked as changed: a later checkpoint
+    would move the position past both."""
+
+    async def work() -> None:
+        one = owner(transactional=transactional)
+        await one.score(records(traffic.keys[:5], traffic.values[:5]), 5)
+        one.faults.fail_at(point)
+        with pytest.raises(LogError):
+            await one.task.checkpoint()
+        appended = len(broker.changelog)
+        with pytest.raises(LogError):
+            await one.task.checkpoint()
+        with pytest.raises(LogError):
+            await one.task.close(1.0)
+        assert appended == len(broker.changelog)
+        assert one.task.committable is None
+
+    run_async(work())
+
+
+def test_redelivered_records_are_passed_over(
+    owner: NewOwner, broker: FakeBroker, traffic: Traffic
+) -> None:
+    """Whole batches and parts of one: each record has one verdict."""
+
+    async def work() -> None:
+        one = owner()
+        found = records(traffic.keys[:9], traffic.values[:9])
+        for start, end in ((0, 4), (0, 4), (2, 6), (5, 9), (1, 2)):
+            await one.task.score(found[start:end])
+        await one.task.checkpoint()
+
+    run_async(work())
+    assert 9 == len(broker.topics["verdicts"])
+    assert len({payload for _, payload, _ in broker.topics["verdicts"]}) == 9
+
+
+def test_what_is_done_is_passed_over_by_the_next_owner(
+    owner: NewOwner, broker: FakeBroker, traffic: Traffic
+) -> None:
+    """The position comes from the state, not from where the reader starts again."""
+    found = records(traffic.keys[:9], traffic.values[:9])
+
+    async def first() -> None:
+        one = owner()
+        await one.score(found[:6], 3)
+        await one.task.close(1.0)
+
+    async def second() -> None:
+        one = owner()
+        assert (6, 6) == (one.task.position, one.task.committable)
+        await one.score(found, 4)
+        await one.task.close(1.0)
+
+    run_async(first())
+    run_async(second())
+    assert 9 == len(broker.topics["verdicts"])
+
+
+def test_one_checkpoint_at_a_time(owner: NewOwner, broker: FakeBroker, traffic: Traffic) -> None:
+    """Asked again while one runs, it is the same one; scoring goes on beside it."""
+
+    async def work() -> None:
+        one = owner()
+        await one.score(records(traffic.keys[:5], traffic.values[:5]), 5)
+        held = one.faults.hold_at("confirm")
+        running = one.task.start_checkpoint()
+        await until(lambda: one.faults.visits["confirm"] == 1)
+        await one.score(records(traffic.keys[5:8], traffic.values[5:8], 5), 3)
+        assert running is one.task.start_checkpoint()
+        assert not one.task.is_clean
+        held.set()
+        assert running is not None
+        await running
+        assert (8, 5) == (one.task.position, one.task.committable)
+        await one.task.checkpoint()
+        assert 8 == one.task.committable
+
+    run_async(work())
+    assert 2 == broker.trace.count("store")
+
+
+def test_a_checkpoint_never_holds_half_a_batch(
+    owner: NewOwner, broker: FakeBroker, traffic: Traffic
+) -> None:
+    """Begun while a batch's output is being sent, it waits for the rest of it."""
+
+    async def work() -> None:
+        one = owner()
+        await one.score(records(traffic.keys[:3], traffic.values[:3]), 3)
+        held = one.faults.hold_at("append", visit=2)
+        scoring = asyncio.ensure_future(
+            one.task.score(records(traffic.keys[3:6], traffic.values[3:6], 3))
+        )
+        await until(lambda: one.faults.visits["append"] == 2)
+        running = one.task.start_checkpoint()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert 0 == one.faults.visits["confirm"]
+        held.set()
+        await scoring
+        assert running is not None
+        await running
+        assert 6 == one.task.committable
+
+    run_async(work())
+    assert 6 == len(broker.topics["verdicts"])
+
+
+def test_too_many_changed_profiles_force_a_checkpoint(
+    owner: NewOwner, broker: FakeBroker, traffic: Traffic
+) -> None:
+    """So that a checkpoint's state fits one record batch."""
+
+    async def work() -> None:
+        one = owner(checkpoint_profiles_max=3)
+        for start in range(0, 40, 4):
+            part = slice(start, start + 4)
+            await one.score(records(traffic.keys[part], traffic.values[part], start), 4)
+            assert one.table.changed < 3 + 4
+        assert one.task.committable is not None
+
+    run_async(work())
+    assert broker.trace.count("store") >= 5
+
+
+@pytest.mark.parametrize("point", ["append", "confirm", "state", "answer"])
+def test_close_keeps_its_time_when_the_broker_hangs(
+    owner: NewOwner, traffic: Traffic, tmp_path: Path, point: Point
+) -> None:
+    """The store is free for the next owner, whatever the broker never answered."""
+
+    async def work() -> float:
+        one = owner()
+        await one.score(records(traffic.keys[:3], traffic.values[:3]), 3)
+        one.faults.hold_at(point, visit=one.faults.visits[point] + 1)
+        scoring = asyncio.ensure_future(
+            one.task.score(records(traffic.keys[3:6], traffic.values[3:6], 3))
+        )
+        await asyncio.sleep(0)
+        started = time.monotonic()
+        with pytest.raises(TimeoutError):
+            await one.task.close(0.2)
+        elapsed = time.monotonic() - started
+        scoring.cancel()
+        return elapsed
+
+    assert run_async(work()) < 1.0
+    StateStore(tmp_path / "p").close()
+
+
+def test_close_keeps_its_time_when_the_log_hangs(
+    owner: NewOwner, traffic: Traffic, tmp_path: Path
+) -> None:
+    """A producer that does not stop takes no longer than the rest."""
+
+    async def work() -> float:
+        one = owner()
+        await one.score(records(traffic.keys[:3], traffic.values[:3]), 3)
+        one.log.close_gate = asyncio.Event()
+        started = time.monotonic()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(one.task.close(0.2), 5.0)
+        return time.monotonic() - started
+
+    assert run_async(work()) < 1.0
+    StateStore(tmp_path / "p").close()
+
+
+def test_close_releases_the_store_when_the_log_fails(
+    owner: NewOwner, traffic: Traffic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the producer ends with an error, the next owner finds the directory free."""
+
+    async def work() -> None:
+        one = owner()
+        await one.score(records(traffic.keys[:3], traffic.values[:3]), 3)
+
+        async def fail() -> None:
+            raise LogError("the broker refused")
+
+        monkeypatch.setattr(one.log, "close", fail)
+        with pytest.raises(LogError):
+            await one.task.close(1.0)
+
+    run_async(work())
+    StateStore(tmp_path / "p").close()
+
+
+def test_verdicts_carry_trace_and_sending_time(
+    owner: NewOwner, broker: FakeBroker, traffic: Traffic
+) -> None:
+    """Key as received; schema and severity in headers; nothing else of the sender's."""
+    sent = [("traceparent", b"00-1"), ("tracestate", b"s"), ("sent_at", b"1"), ("own", b"x")]
+
+    async def work() -> None:
+        one = owner()
+        await one.task.score([record(0, traffic.keys[0], traffic.values[0], sent)])
+        await one.task.checkpoint()
+
+    run_async(work())
+    [(key, _, headers)] = broker.topics["verdicts"]
+    assert traffic.keys[0] == key
+    assert [("schema", b"verdict/1"), ("severity", b"LOW"), *sent[:3]] == headers
+
+
+def test_dead_letters_keep_key_bytes_and_headers(owner: NewOwner, broker: FakeBroker) -> None:
+    """The count of redrives goes on; marks of an earlier refusal are not kept beside the new."""
+    sent = [("own", b"x"), ("dlq.redriven", b"2"), ("dlq.reason", b"empty"), ("traceparent", b"t")]
+
+    async def work() -> None:
+        one = owner()
+        await one.task.score([record(0, None, b"\xff{", sent)])
+        await one.task.checkpoint()
+
+    run_async(work())
+    [(key, value, headers)] = broker.topics["dlq"]
+    assert (None, b"\xff{") == (key, value)
+    assert [sent[0], sent[1], sent[3]] == headers[:3]
+    assert ("dlq.reason", b"not_utf8") in headers
+    assert 1 == [name for name, _ in headers].count("dlq.reason")
+
+
+def test_a_flood_of_refusals_ends_in_an_error_after_its_letters(
+    owner: NewOwner, broker: FakeBroker
+) -> None:
+    """What was refused up to there is kept, so that nothing is lost by stopping."""
+
+    async def work() -> None:
+        one = owner(limit=DeadLetterLimit(3, 1.0, 100))
+        with pytest.raises(DeadLetterLimitError):
+            await one.task.score([record(offset, b"u", b"{") for offset in range(5)])
+        await one.task.close(1.0)
+
+    run_async(work())
+    assert 5 == len(broker.topics["dlq"])
+    assert 5 == broker.committed

@@ -1,0 +1,165 @@
+"""Recovery brings a store to the end of its changelog, or says why that can't be."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+
+from streamapp.engine.recovery import RecoveryError, recover
+from streamapp.engine.store import PARTITION_STATE_KEY, StateStore, user_key
+from streamapp.kafka.settings import KafkaSettings
+from streamapp.kafka.topics import TopicPlan, ensure_topics
+from tests.engine.running import run_async
+from tests.engine.test_profile_table import image
+from tests.kafka.conftest import Broker
+
+pytestmark = pytest.mark.integration
+
+Items = list[tuple[bytes | None, bytes | None]]
+
+
+@pytest.fixture(scope="module")
+def kafka(kafka_broker: Broker) -> KafkaSettings:
+    """How to reach the session's broker."""
+    return KafkaSettings(bootstrap_servers=kafka_broker.bootstrap_servers)
+
+
+@pytest.fixture
+def changelog(kafka: KafkaSettings, topic_prefix: str) -> str:
+    """An empty changelog of two partitions."""
+    name = f"{topic_prefix}state"
+    ensure_topics(kafka, [TopicPlan(name, 2, {"cleanup.policy": "compact"})], 1)
+    return name
+
+
+@pytest.fixture
+def stores(tmp_path: Path) -> Iterator[dict[int, StateStore]]:
+    """Empty stores of both partitions."""
+    stores = {partition: StateStore(tmp_path / f"p{partition}") for partition in (0, 1)}
+    yield stores
+    for store in stores.values():
+        store.close()
+
+
+def write(
+    kafka: KafkaSettings, topic: str, partition: int, items: Items, transaction: str | None = None
+) -> None:
+    """Append records, on request in a transaction that is committed or aborted."""
+    more = {"transactional.id": f"{topic}-writer"} if transaction else {}
+    producer = Producer(kafka.librdkafka() | more)
+    if transaction:
+        producer.init_transactions(30)
+        producer.begin_transaction()
+    for key, value in items:
+        producer.produce(topic, value, key, partition=partition)
+    assert 0 == producer.flush(30)
+    if transaction == "commit":
+        producer.commit_transaction(30)
+    elif transaction == "abort":
+        producer.abort_transaction(30)
+
+
+def recovered(
+    kafka: KafkaSettings, changelog: str, stores: dict[int, StateStore], timeout_s: float = 10.0
+) -> None:
+    """Recover, with a deadline."""
+    run_async(recover(stores, changelog, kafka.aiokafka(), timeout_s))
+
+
+def test_stores_get_what_the_changelog_holds(
+    kafka: KafkaSettings, changelog: str, stores: dict[int, StateStore]
+) -> None:
+    """The last value of each key, each partition its own; tombstones delete."""
+    write(kafka, changelog, 0, [(b"ua", image(1)), (b"ub", image(1)), (b"ua", image(2))])
+    write(kafka, changelog, 0, [(b"ub", None), (PARTITION_STATE_KEY, b"state")])
+    write(kafka, changelog, 1, [(b"uc", image(3))])
+    recovered(kafka, changelog, stores)
+    assert [(b"p", b"state"), (b"ua", image(2))] == list(stores[0].items())
+    assert [(b"uc", image(3))] == list(stores[1].items())
+    assert (4, 0) == (stores[0].changelog_offset, stores[1].changelog_offset)
+
+
+def test_only_what_is_missing_is_applied(
+    kafka: KafkaSettings, changelog: str, stores: dict[int, StateStore]
+) -> None:
+    """From the store's own offset: what it holds already is not read again."""
+    write(kafka, changelog, 0, [(b"ua", image(1)), (b"ub", image(2))])
+    stores[0].write([(b"ua", image(9))], 0)
+    recovered(kafka, changelog, stores)
+    assert [image(9), image(2)] == stores[0].get_many([b"ua", b"ub"])
+
+
+def test_aborted_state_is_not_applied(
+    kafka: KafkaSettings, changelog: str, stores: dict[int, StateStore]
+) -> None:
+    """And markers at the end of the topic don't keep recovery waiting."""
+    write(kafka, changelog, 0, [(b"ua", image(1))], "commit")
+    write(kafka, changelog, 0, [(b"ua", image(7)), (b"ub", image(7))], "abort")
+    recovered(kafka, changelog, stores)
+    assert [(b"ua", image(1))] == list(stores[0].items())
+    recovered(kafka, changelog, stores)
+    write(kafka, changelog, 0, [(b"ub", image(2))], "commit")
+    recovered(kafka, changelog, stores)
+    assert [(b"ua", image(1)), (b"ub", image(2))] == list(stores[0].items())
+
+
+def test_a_topic_shorter_than_the_state_is_refused(
+    kafka: KafkaSettings, changelog: str, stores: dict[int, StateStore]
+) -> None:
+    """It was made again: its offsets mean something else now."""
+    stores[0].write([(b"ua", image(1))], 5)
+    expected = rf"{changelog}\[0\] ends at 0, but the local state has applied 5: .* remove the"
+    with pytest.raises(RecoveryError, match=expected):
+        recovered(kafka, changelog, stores)
+
+
+def test_state_of_another_topic_is_refused(
+    kafka: KafkaSettings, changelog: str, stores: dict[int, StateStore]
+) -> None:
+    """Also where the offsets would fit."""
+    write(kafka, changelog, 1, [(b"ua", image(1)), (b"ub", image(1))])
+    stores[1].follow("eu.streamapp.state")
+    stores[1].write([(b"uz", image(4))], 0)
+    expected = f"partition 1 belongs to eu.streamapp.state, expected {changelog}: set STREAMAPP_"
+    with pytest.raises(RecoveryError, match=expected):
+        recovered(kafka, changelog, stores)
+
+
+def damaged() -> bytes:
+    """A profile with one bit turned."""
+    sealed = bytearray(image(1))
+    sealed[100] ^= 1
+    return bytes(sealed)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        (b"ua", damaged(), "record 1 of partition 0: profile checksum differs"),
+        (b"ua", image(1)[:-1], "record 1 of partition 0: profile of 1023 bytes; expected 1024"),
+        (b"x", b"1", "record 1 of partition 0 is not ours: another program writes to this topic"),
+        (None, b"1", "record 1 of partition 0 is not ours"),
+    ],
+    ids=["damaged", "short", "foreign_key", "no_key"],
+)
+def test_a_record_that_is_not_state_is_refused(
+    kafka: KafkaSettings,
+    topic_prefix: str,
+    stores: dict[int, StateStore],
+    key: bytes | None,
+    value: bytes,
+    told: str,
+) -> None:
+    """With its place; nothing from the batch it came in reaches the store."""
+    name = f"{topic_prefix}state"  # not compacted: such a topic takes records without a key
+    ensure_topics(kafka, [TopicPlan(name, 2)], 1)
+    write(kafka, name, 0, [(user_key("b"), image(1)), (key, value)])
+    with pytest.raises(RecoveryError, match=told):
+        recovered(kafka, name, stores)
+    assert ([], -1) == (list(stores[0].items()), stores[0].changelog_offset)
+
+
+def test_no_partitions_need_no_broker(tmp_path: Path) -> None:
+    """An idle member of the group has nothing to recover."""
+    recovered(KafkaSettings(bootstrap_servers="127.0.0.1:1"), "none", {})
