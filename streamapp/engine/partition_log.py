@@ -68,6 +68,8 @@ def producer_options(client: Mapping[str, Any]) -> dict[str, Any]:
         "max_batch_size": RECORD_BYTES_MAX,
         "max_request_size": 2 * RECORD_BYTES_MAX,
         "request_timeout_ms": int(ANSWER_TIMEOUT_S * 1000),
+        # A transaction that begins while the broker still ends the last one is told to come back.
+        "retry_backoff_ms": 20,
     }
 
 

@@ -2,14 +2,39 @@
 
 `fastmath` stays off: reordered sums would make a score depend on the batch it came in. `nogil`
 lets partitions score side by side; `cache` spares a started worker the compiler.
+
+Numba tells a cached loop's age by its own file alone. A loop that calls one of another file would
+go on with that one's old code after an upgrade, so the cache has a directory for each state of the
+sources.
 """
 
+import hashlib
+import os
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from pathlib import Path
+from typing import Any, Final, TypeVar, cast
 
 import numba
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+_config: Final[Any] = numba.config  # its settings are attributes made at import
+_PACKAGE: Final = Path(__file__).parents[1]
+_WITH_LOOPS: Final = ("features", "scoring")
+
+
+def _cache_directory() -> str:
+    """Below NUMBA_CACHE_DIR, else beside the package, else in the user's own cache."""
+    digest = hashlib.sha256()
+    for folder in _WITH_LOOPS:
+        for source in sorted((_PACKAGE / folder).glob("*.py")):
+            digest.update(source.read_bytes())
+    beside = _PACKAGE / "__pycache__"
+    own = beside if os.access(_PACKAGE, os.W_OK) else Path.home() / ".cache" / "streamapp"
+    return str(Path(_config.CACHE_DIR or own) / f"loops-{digest.hexdigest()[:16]}")
+
+
+_config.CACHE_DIR = _cache_directory()
 
 
 def kernel(function: Function) -> Function:

@@ -17,6 +17,7 @@ FILE_READERS = {
     "streamapp/scoring/artifact.py": ("open", "pathlib", "io"),  # loads model artifacts
     "streamapp/scoring/pipeline.py": ("pathlib",),  # names the artifact to load
     "streamapp/scoring/default_model.py": ("pathlib",),  # says where the shipped one is
+    "streamapp/features/compiled.py": ("os", "pathlib"),  # a cache for each state of the sources
 }
 
 #: Modules that are entered from outside, not imported.
