@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import faust
 import structlog
 
+from streamapp.domain.verdict import Severity
 from streamapp.engine import metrics
 from streamapp.engine.app import create_app
 from streamapp.engine.engine import Engine
@@ -54,9 +55,15 @@ def run(plan: WorkerPlan) -> int:
 
 
 def _warm_up(model: ModelArtifact) -> None:
-    """Compile or load every kernel before the first payment waits for it."""
-    transaction = {"tx_id": "1", "user_id": "1", "amount": 1.0, "timestamp": 0}
-    Pipeline(model).score([transaction, transaction])
+    """Compile or load every kernel before the first payment waits for it.
+
+    Enough events to fill a window of the half-space trees, all of them explained.
+    """
+    events = [
+        {"tx_id": str(i), "user_id": "warm-up", "amount": 1.0 + i, "timestamp": i * 1000}
+        for i in range(model.half_space_trees.window + 2)
+    ]
+    Pipeline(model, Policy(explain_severity=Severity.LOW)).score(events)
     metrics.MODEL_INFO.labels(model.version).set(1)
     gc.collect()
     gc.freeze()
