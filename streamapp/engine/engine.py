@@ -194,9 +194,15 @@ class Engine:
     async def _new_log(self, partition: int) -> PartitionLog:
         source = SourcePartition(self._source_topic, partition)
         new_producer = self._outside.producer
-        if self._settings.guarantee == "exactly_once":
+        settings = self._settings
+        if settings.guarantee == "exactly_once":
             return ExactlyOnceLog(
-                self._client, self._settings.group, source, self._changelog, new_producer
+                self._client,
+                settings.group,
+                source,
+                self._changelog,
+                settings.transaction_timeout_s,
+                new_producer,
             )
         if self._producer is None:
             self._producer = new_producer(**producer_options(self._client))

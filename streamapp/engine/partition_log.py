@@ -173,9 +173,11 @@ class ExactlyOnceLog:
         group: str,
         source: SourcePartition,
         changelog: str,
+        transaction_timeout_s: float,
         new_producer: Callable[..., AIOKafkaProducer] = AIOKafkaProducer,
     ) -> None:
         self._client = client
+        self._transaction_timeout_ms = int(transaction_timeout_s * 1000)
         self._group = group
         self._source = source
         self._changelog = changelog
@@ -193,6 +195,7 @@ class ExactlyOnceLog:
         self._producer = self._new_producer(
             **producer_options(self._client),
             transactional_id=f"{self._group}-{source.topic}-{source.partition}",
+            transaction_timeout_ms=self._transaction_timeout_ms,
         )
         self._sender = _Sender(self._producer, source.partition)
         await _answered(self._producer.start)

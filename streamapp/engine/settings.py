@@ -33,6 +33,9 @@ class WorkerSettings(BaseModel):
     cache_profiles_max: int = Field(default=50_000, ge=2_048)
     #: After this silence the group gives a worker's partitions to others.
     session_timeout_s: float = Field(default=6.0, ge=1, le=300)
+    #: A transaction of a worker that hangs is aborted after this by the broker: until then readers
+    #: of committed records wait behind it. Above any checkpoint, below the broker's own maximum.
+    transaction_timeout_s: float = Field(default=60.0, ge=1, le=900)
     #: Time for the last checkpoint when a partition is taken away or the worker stops.
     shutdown_timeout_s: float = Field(default=10.0, ge=0.1, le=300)
     #: Records wait and no offset moves for this long: the worker exits, to be started again.
