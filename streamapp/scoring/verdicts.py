@@ -138,7 +138,7 @@ class VerdictWriter:
             "timestamp": _times(transactions),
             "versions": repeat(self._versions()),
             "source": map(Source, repeat(topic), repeat(partition), offsets),
-            "amount": [one.amount for one in transactions],
+            "amount": [one.amount + 0.0 for one in transactions],  # -0.0 is 0
             "currency": [one.currency for one in transactions],
             "merchant_id": [one.merchant_id for one in transactions],
         }
