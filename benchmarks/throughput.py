@@ -3,8 +3,8 @@
     python -m benchmarks.throughput [--broker kafka|noida] [--runs 3] [--rows N]
 
 Each run loads fresh topics with recorded traffic, starts one worker process on them and reads its
-verdicts as they come. The clock and the CPU account run from the first verdicts read to the last,
-so start-up (imports, training or compiling, joining the group) is in neither contender's figures.
+verdicts as they come. The clock and the CPU account run from the first verdict in the topic to the
+last one read, so start-up (imports, training, joining the group) is in neither contender's figures.
 docs/performance.md says more.
 """
 
@@ -52,6 +52,9 @@ def main(
     tutorial_rows: Annotated[
         int, typer.Option(min=500, help="Transactions for the tutorial way, the first of the same.")
     ] = 3_000,
+    populations: Annotated[
+        int, typer.Option(min=1, max=1_000, help="Copies of the sample's 160 users.")
+    ] = 1,
     model_dir: Annotated[Path | None, typer.Option(help="Instead of the shipped model.")] = None,
     output: Annotated[Path, typer.Option(help="Where the raw figures go.")] = RESULTS,
 ) -> None:
@@ -61,10 +64,10 @@ def main(
         tempfile.TemporaryDirectory(prefix="benchmark-") as directory,
         LocalBroker.start(broker) as server,
     ):
-        setup = Setup(server.bootstrap_servers, PARTITIONS, Path(directory), model_dir)
+        setup = Setup(server.bootstrap_servers, PARTITIONS, Path(directory), populations, model_dir)
         found = _measure_all(setup, sizes, runs)
         serving = {"kind": str(server.kind), "version": server.version}
-    report = _report(found, serving, sizes, model_dir)
+    report = _report(found, serving, sizes, setup)
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
     _console.print(_table(report))
@@ -92,7 +95,7 @@ def _report(
     found: dict[Contender, list[Run]],
     broker: dict[str, str],
     sizes: dict[Contender, int],
-    model_dir: Path | None,
+    setup: Setup,
 ) -> dict[str, Any]:
     medians = {
         contender.name: {
@@ -109,12 +112,13 @@ def _report(
         "medians": medians,
         "runs": {contender.name: runs for contender, runs in found.items()},
         "settings": {
-            "partitions": PARTITIONS,
+            "partitions": setup.partitions,
             "workers": 1,
             "traffic": "sample:sparkov",
+            "users": 160 * setup.populations,
             "rows": {contender.name: rows for contender, rows in sizes.items()},
             "tutorial_store": "rocksdb:// (rocksdict)",
-            "model": load(model_dir or default_model_dir()).version,
+            "model": load(setup.model_dir or default_model_dir()).version,
         },
         "broker": broker,
         "machine": machine(),

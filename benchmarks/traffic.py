@@ -1,4 +1,4 @@
-"""The shipped sample as traffic of any length."""
+"""The shipped sample as traffic of any length and any number of users."""
 
 from collections.abc import Iterator
 
@@ -8,8 +8,11 @@ import numpy as np
 from streamapp.domain.transaction import Transaction
 from streamapp.features.contract import DAY_MS
 from streamapp.replay.encode import FIELDS, encode_columns, rfc3339_column
-from streamapp.replay.reader import RecordedBatch, recorded, row_count
+from streamapp.replay.reader import BATCH_ROWS, RecordedBatch, recorded, row_count
 from streamapp.replay.sample import sample
+
+#: Rows of one population before the next one's turn.
+_TURN_ROWS = 64
 
 _decoder = msgspec.json.Decoder(Transaction)
 
@@ -21,15 +24,29 @@ def sample_rows() -> int:
     return rows
 
 
-def traffic(rows: int) -> Iterator[RecordedBatch]:
-    """`rows` transactions: the sample, then again with new ids and later times, and so on."""
-    length = sample_rows()
-    whole_days = 0
-    if rows > length:
-        whole_days = _days_of_sample()
-    for turn, start in enumerate(range(0, rows, length)):
-        for batch in recorded(sample(), limit=min(length, rows - start)):
-            yield _later(batch, turn, turn * whole_days * DAY_MS) if turn else batch
+def traffic(rows: int, populations: int = 1) -> Iterator[RecordedBatch]:
+    """`rows` transactions of the sample's 160 users, times `populations`.
+
+    Each population is a copy of the sample with users of its own; they take turns. Where
+    the sample ends before `rows`, it comes again with new ids and later times.
+    """
+    left = rows
+    for batch in _endless(populations):
+        if len(batch) >= left:
+            yield _first(batch, left)
+            return
+        left -= len(batch)
+        yield batch
+
+
+def _endless(populations: int) -> Iterator[RecordedBatch]:
+    turn, days = 0, _days_of_sample()
+    batch_rows = _TURN_ROWS if populations > 1 else BATCH_ROWS
+    while True:
+        for batch in recorded(sample(), batch_rows=batch_rows):
+            for population in range(populations):
+                yield _copy(batch, turn, turn * days * DAY_MS, population)
+        turn += 1
 
 
 def _days_of_sample() -> int:
@@ -39,10 +56,23 @@ def _days_of_sample() -> int:
     return (last - first) // DAY_MS + 1
 
 
-def _later(batch: RecordedBatch, turn: int, shift_ms: int) -> RecordedBatch:
+def _first(batch: RecordedBatch, rows: int) -> RecordedBatch:
+    return RecordedBatch(
+        batch.keys[:rows], batch.values[:rows], batch.time_ms[:rows], batch.labels[:rows]
+    )
+
+
+def _copy(batch: RecordedBatch, turn: int, shift_ms: int, population: int) -> RecordedBatch:
+    """The batch with later times and other ids, or as it is."""
+    if turn == population == 0:
+        return batch
     transactions = [_decoder.decode(value) for value in batch.values]
     time_ms = batch.time_ms + np.int64(shift_ms)
     columns = {name: [getattr(one, name) for one in transactions] for name in FIELDS}
-    columns["tx_id"] = [f"{tx_id}-{turn}" for tx_id in columns["tx_id"]]
+    columns["tx_id"] = [f"{one.tx_id}-{turn}-{population}" for one in transactions]
     columns["timestamp"] = rfc3339_column(time_ms)
-    return RecordedBatch(batch.keys, encode_columns(columns), time_ms, batch.labels)
+    keys = batch.keys
+    if population:
+        columns["user_id"] = [f"{one.user_id}-{population}" for one in transactions]
+        keys = [user.encode() for user in columns["user_id"]]
+    return RecordedBatch(keys, encode_columns(columns), time_ms, batch.labels)
