@@ -10,7 +10,8 @@ is computed again from the same state: the same bytes.
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,7 +20,7 @@ from aiokafka.structs import ConsumerRecord
 from streamapp.domain.verdict import SEVERITIES
 from streamapp.engine import metrics
 from streamapp.engine.dead_letter_limit import DeadLetterLimit
-from streamapp.engine.partition_log import Header, Message, PartitionLog
+from streamapp.engine.partition_log import Header, LogError, Message, PartitionLog
 from streamapp.engine.profile_table import ProfileTable
 from streamapp.engine.store import PARTITION_STATE_KEY, Store
 from streamapp.kafka.dead_letters import REDRIVEN
@@ -79,6 +80,7 @@ class PartitionTask:
         #: Held while a batch is scored and its output appended, and while a checkpoint takes its
         #: snapshot: so a snapshot never holds half a batch.
         self._step = asyncio.Lock()
+        self._failure: Exception | None = None
 
     @property
     def position(self) -> int | None:
@@ -100,12 +102,34 @@ class PartitionTask:
         if self._table.changed >= self._scorer.checkpoint_profiles_max:
             await self.checkpoint()
         async with self._step:
-            await self._score(found)
+            fresh = [record for record in found if record.offset > self._state.source_offset]
+            if not fresh:
+                return
+            with self._whole():
+                scored = await self._score(fresh)
+            self._limit.count(len(fresh), scored.refused_rows)
 
-    async def _score(self, found: Sequence[ConsumerRecord]) -> None:
-        fresh = [record for record in found if record.offset > self._state.source_offset]
-        if not fresh:
-            return
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
+        """What is done inside is done whole, or nothing after it: memory is ahead of the log then.
+
+        A later checkpoint would pass over what was lost; the next owner goes on before it.
+        """
+        self._raise_failure()
+        try:
+            yield
+        except Exception as error:
+            self._failure = error
+            raise
+        except BaseException:
+            self._failure = LogError("a batch or a checkpoint was broken off half-way")
+            raise
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    async def _score(self, fresh: Sequence[ConsumerRecord]) -> ScoredBatch:
         started = time.perf_counter()
         records = Records(
             self.source,
@@ -122,7 +146,7 @@ class PartitionTask:
         )
         metrics.CACHED_PROFILES.labels(self.source.partition).set(len(self._table))
         await self._append(fresh, scored)
-        self._limit.count(len(fresh), scored.refused_rows)
+        return scored
 
     async def _append(self, found: Sequence[ConsumerRecord], scored: ScoredBatch) -> None:
         topics = self._scorer.topics
@@ -168,32 +192,41 @@ class PartitionTask:
     async def _run_checkpoint(self) -> None:
         started = time.perf_counter()
         try:
-            async with self._step:
-                snapshot = self._table.snapshot()
-                offset = self._state.source_offset
-                state = self._state.to_bytes(self._scorer.model.half_space_trees)
-                self._output.cut()
-            items = [*snapshot.items, (PARTITION_STATE_KEY, state)]
-            changelog_offset = await self._output.commit(items, offset + 1)
-            self._store.write(items, changelog_offset)
-            self._table.release(snapshot)
-            assert offset > self._checkpointed, "checkpoints only move forward"
-            self._checkpointed = offset
+            with self._whole():
+                profiles = await self._make_durable()
         finally:
             self._checkpoint = None
         metrics.CHECKPOINT_SECONDS.observe(time.perf_counter() - started)
-        metrics.CHECKPOINT_PROFILES.observe(len(snapshot.items))
+        metrics.CHECKPOINT_PROFILES.observe(profiles)
+
+    async def _make_durable(self) -> int:
+        """Log, then store, then the offset; the number of profiles written."""
+        async with self._step:
+            self._raise_failure()  # of the batch this has waited for
+            snapshot = self._table.snapshot()
+            offset = self._state.source_offset
+            state = self._state.to_bytes(self._scorer.model.half_space_trees)
+            self._output.cut()
+        items = [*snapshot.items, (PARTITION_STATE_KEY, state)]
+        changelog_offset = await self._output.commit(items, offset + 1)
+        self._store.write(items, changelog_offset)
+        self._table.release(snapshot)
+        assert offset > self._checkpointed, "checkpoints only move forward"
+        self._checkpointed = offset
+        return len(snapshot.items)
 
     async def close(self, timeout_s: float) -> None:
-        """Make a last checkpoint if time allows, and release the store.
+        """Make a last checkpoint if time allows, and release log and store, in time for each.
 
         What a checkpoint that fails here leaves undone, the next owner does again.
         """
         try:
             await asyncio.wait_for(self.checkpoint(), timeout_s)
         finally:
-            await self._output.close()
-            self._store.close()
+            try:
+                await asyncio.wait_for(self._output.close(), timeout_s)
+            finally:
+                self._store.close()
 
 
 def _stored_state(store: Store, model: ModelArtifact) -> PartitionState:
