@@ -34,6 +34,23 @@ class _Progress:
         return self.offset + 1 >= self.end
 
 
+def verify_position(topic: str, partition: int, position: int, begin: int, end: int) -> None:
+    """Refuse a position outside what the topic holds: records would be passed over unscored.
+
+    Raises RecoveryError.
+    """
+    if position > end:
+        fact = f"ends at {end}, but the state goes on from {position}: the topic was made again"
+    elif position < begin:
+        fact = f"begins at {begin}, but the state goes on from {position}: retention was too short"
+    else:
+        return
+    raise RecoveryError(
+        f"{topic}[{partition}] {fact}; to score what it holds from an empty state, set "
+        f"STREAMAPP_WORKER__GROUP and STREAMAPP_WORKER__STATE_DIR to new ones"
+    )
+
+
 async def recover(
     stores: Mapping[int, Store],
     changelog: str,

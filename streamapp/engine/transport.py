@@ -17,6 +17,8 @@ from aiokafka.structs import ConsumerRecord
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
+from streamapp.engine.recovery import verify_position
+
 
 @dataclass(slots=True)
 class RecordBatch:
@@ -117,12 +119,14 @@ class Consumer(driver.Consumer):
     async def perform_seek(self) -> None:
         """Go to where the recovered state ends, whatever the group has committed."""
         committed = await self.seek_to_committed()
-        for tp in self.assignment():
-            if tp.topic != self._options.source_topic:
-                continue
+        sources = [tp for tp in self.assignment() if tp.topic == self._options.source_topic]
+        begins = await self.earliest_offsets(*sources)
+        ends = await self.highwaters(*sources)
+        for tp in sources:
             group_offset = committed.get(tp)
             position = self._options.positions.position(tp.partition, group_offset)
             if position is not None:
+                verify_position(tp.topic, tp.partition, position, begins[tp], ends[tp])
                 await self._seek(tp, position)
             self._read_offset[tp] = None
         await asyncio.sleep(0)

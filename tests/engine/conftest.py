@@ -1,7 +1,15 @@
 """The small model and recorded traffic of the scoring tests, for the engine around them."""
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
+from streamapp.kafka.settings import KafkaSettings
+from streamapp.scoring.artifact import ModelArtifact, load
+from streamapp.scoring.default_model import default_model_dir
+from tests.engine.deployment import Deployment
+from tests.kafka.conftest import Broker
 from tests.scoring.conftest import Traffic, model, traffic
 from tests.scoring.mixed import mixed
 
@@ -12,3 +20,18 @@ __all__ = ["model", "traffic"]  # fixtures
 def messages(traffic: Traffic) -> Traffic:
     """Good, bad, repeated, late and far too early messages of one partition."""
     return mixed(traffic, 300)
+
+
+@pytest.fixture(scope="session")
+def shipped_model() -> ModelArtifact:
+    """The model a worker loads unless told otherwise."""
+    return load(default_model_dir())
+
+
+@pytest.fixture
+def deployment(kafka_broker: Broker, topic_prefix: str, tmp_path: Path) -> Iterator[Deployment]:
+    """A system of its own on the session's broker; no topic is there yet."""
+    kafka = KafkaSettings(bootstrap_servers=kafka_broker.bootstrap_servers)
+    deployment = Deployment(kafka, topic_prefix, tmp_path)
+    yield deployment
+    deployment.close()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
-from streamapp.engine.recovery import RecoveryError, recover
+from streamapp.engine.recovery import RecoveryError, recover, verify_position
 from streamapp.engine.store import PARTITION_STATE_KEY, StateStore, user_key
 from streamapp.kafka.settings import KafkaSettings
 from streamapp.kafka.topics import TopicPlan, ensure_topics
@@ -163,3 +163,22 @@ def test_a_record_that_is_not_state_is_refused(
 def test_no_partitions_need_no_broker(tmp_path: Path) -> None:
     """An idle member of the group has nothing to recover."""
     recovered(KafkaSettings(bootstrap_servers="127.0.0.1:1"), "none", {})
+
+
+@pytest.mark.parametrize(
+    ("position", "told"),
+    [
+        (9, r"t\[2\] begins at 10, but the state goes on from 9: retention was too short"),
+        (21, r"t\[2\] ends at 20, but the state goes on from 21: the topic was made again"),
+    ],
+)
+def test_a_position_outside_the_topic_is_refused(position: int, told: str) -> None:
+    """The reader would jump to the topic's beginning and pass over what was never scored."""
+    with pytest.raises(RecoveryError, match=told):
+        verify_position("t", 2, position, 10, 20)
+
+
+@pytest.mark.parametrize("position", [10, 15, 20])
+def test_a_position_within_the_topic_is_taken(position: int) -> None:
+    """Its very beginning and its end included."""
+    verify_position("t", 2, position, 10, 20)

@@ -1,0 +1,289 @@
+"""One system on the shared broker: its topics, its workers, and what they must have produced."""
+
+import json
+import sys
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from confluent_kafka import (
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient
+
+from streamapp.broker.waiting import wait_until
+from streamapp.engine.store import PARTITION_STATE_KEY, StateStore, user_key
+from streamapp.features.profile import seal
+from streamapp.kafka.settings import KafkaSettings, TopicSettings
+from streamapp.kafka.topics import ensure_topics, worker_topics
+from streamapp.replay.producer import send
+from streamapp.replay.reader import recorded
+from streamapp.replay.sample import sample
+from streamapp.replay.schedule import FixedRate
+from streamapp.scoring.artifact import ModelArtifact
+from streamapp.scoring.pipeline import Pipeline
+from tests.engine.worker_process import WorkerProcess
+from tests.kafka.records import read_all
+
+PARTITIONS = 4
+ANSWER_TIMEOUT_S = 60.0
+
+Place = tuple[int, int]
+"""Partition and offset of a transaction."""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a system must have produced from the records of its source topic."""
+
+    verdicts: dict[str, bytes]
+    letters: dict[Place, Message]
+    state: dict[tuple[int, bytes], bytes]
+    ends: dict[int, int]
+
+
+@dataclass
+class Found:
+    """What readers of committed records found."""
+
+    verdicts: dict[str, set[bytes]] = field(default_factory=lambda: defaultdict(set))
+    letters: dict[Place, Message] = field(default_factory=dict)
+    repeated_verdicts: int = 0
+    repeated_letters: int = 0
+
+    @property
+    def answered(self) -> int:
+        """Transactions with a verdict or a letter."""
+        return len(self.verdicts) + len(self.letters)
+
+    @property
+    def differing(self) -> int:
+        """Verdicts seen in more than one form."""
+        return sum(len(forms) > 1 for forms in self.verdicts.values())
+
+
+class Deployment:
+    """Topics under one prefix and the workers started on them; all ended by `close`."""
+
+    def __init__(self, kafka: KafkaSettings, prefix: str, directory: Path) -> None:
+        self.kafka = kafka
+        self.topics = TopicSettings(prefix=prefix, partitions=PARTITIONS)
+        self.directory = directory
+        self.group = prefix.strip(".")[-40:].strip("-")
+        self.changelog = f"{prefix}{self.group}.state"
+        self._workers: list[WorkerProcess] = []
+
+    def make_topics(self) -> None:
+        """As the first worker would."""
+        ensure_topics(self.kafka, worker_topics(self.topics, self.changelog), 1)
+
+    def worker(
+        self, state: str = "state", environment: Mapping[str, str] | None = None, **settings: object
+    ) -> WorkerProcess:
+        """Start a worker; settings of the worker's group by their names in lower case."""
+        given = {f"STREAMAPP_WORKER__{name.upper()}": str(v) for name, v in settings.items()}
+        log = self.directory / f"worker-{len(self._workers)}.log"
+        worker = WorkerProcess(
+            {
+                "STREAMAPP_KAFKA__BOOTSTRAP_SERVERS": self.kafka.bootstrap_servers,
+                "STREAMAPP_TOPICS__PREFIX": self.topics.prefix,
+                "STREAMAPP_WORKER__GROUP": self.group,
+                "STREAMAPP_WORKER__STATE_DIR": str(self.directory / state),
+                "STREAMAPP_WORKER__HTTP_PORT": "0",
+                **given,
+                **(environment or {}),
+            },
+            log,
+        )
+        self._workers.append(worker)
+        return worker
+
+    def replay(self, rows: int) -> None:
+        """Send the first rows of the sample, and wait for their acknowledgement."""
+        sent = send(
+            recorded(sample(), limit=rows),
+            kafka=self.kafka,
+            topic=self.topics.name("transactions"),
+            flush_timeout_s=60.0,
+        )
+        assert sent.complete, sent.errors
+
+    @contextmanager
+    def load(self, per_s: float) -> Iterator[list[int]]:
+        """Send the sample at this rate while the block runs; then the list holds how many rows."""
+        stop = threading.Event()
+        rows: list[int] = []
+
+        def run() -> None:
+            sent = send(
+                recorded(sample()),
+                kafka=self.kafka,
+                topic=self.topics.name("transactions"),
+                schedule=FixedRate(per_s),
+                stop=stop,
+                flush_timeout_s=60.0,
+            )
+            assert not sent.failed
+            assert not sent.waiting
+            rows.append(sent.acknowledged)
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        try:
+            yield rows
+        finally:
+            stop.set()
+            thread.join(60.0)
+
+    def expected(self, model: ModelArtifact) -> Expected:
+        """By one undisturbed pipeline for each partition, over what the source topic holds."""
+        source = self.topics.name("transactions")
+        expected = Expected({}, {}, {}, {})
+        found: dict[int, list[Message]] = {partition: [] for partition in range(PARTITIONS)}
+        for message in read_all(self.kafka, source):
+            found[message.partition() or 0].append(message)
+        for partition, messages in found.items():
+            pipeline = Pipeline(model, topic=source, partition=partition)
+            scored = pipeline.process([m.key() for m in messages], [m.value() for m in messages])
+            for row, payload in zip(scored.rows, scored.payloads, strict=True):
+                expected.verdicts[f"{source}-{partition}-{row}"] = payload
+            for row in scored.refused_rows:
+                expected.letters[partition, row] = messages[row]
+            for user, profile in pipeline.profiles.items():
+                if profile["event_count"]:
+                    expected.state[partition, user_key(user)] = seal(profile)
+            if messages:
+                trees = model.half_space_trees
+                expected.state[partition, PARTITION_STATE_KEY] = pipeline.state.to_bytes(trees)
+                expected.ends[partition] = len(messages)
+        return expected
+
+    def found(self, answers: int) -> Found:
+        """Everything in the output topics, once that many transactions have an answer."""
+        deadline = time.monotonic() + ANSWER_TIMEOUT_S
+
+        def is_late() -> bool:
+            return time.monotonic() > deadline or not any(w.is_alive for w in self._workers)
+
+        wait_until(lambda: sum(self.committed().values()) >= answers or is_late(), ANSWER_TIMEOUT_S)
+        while (found := self._found_now()).answered < answers:
+            assert not is_late(), f"{found.answered} of {answers} have an answer: {self._logs()}"
+        return found
+
+    def _found_now(self) -> Found:
+        found = Found()
+        for message in read_all(self.kafka, self.topics.name("verdicts")):
+            payload = message.value() or b""
+            forms = found.verdicts[json.loads(payload)["verdict_id"]]
+            found.repeated_verdicts += bool(forms)
+            forms.add(payload)
+        for message in read_all(self.kafka, self.topics.name("dead_letters")):
+            headers = headers_of(message)
+            place = int(headers["dlq.partition"]), int(headers["dlq.offset"])
+            found.repeated_letters += place in found.letters
+            found.letters[place] = message
+        return found
+
+    def output_offsets(self) -> int:
+        """Records in the topic of verdicts, committed or not."""
+        topic = self.topics.name("verdicts")
+        consumer = Consumer({**self.kafka.librdkafka(), "group.id": "test-watcher"})
+        try:
+            return sum(
+                consumer.get_watermark_offsets(TopicPartition(topic, partition), 10)[1]
+                for partition in range(PARTITIONS)
+            )
+        finally:
+            consumer.close()
+
+    def await_leaders(self) -> None:
+        """Return when every topic can be read: some time after a restarted broker answers."""
+        names = [plan.name for plan in worker_topics(self.topics, self.changelog)]
+        consumer = Consumer({**self.kafka.librdkafka(), "group.id": "test-watcher"})
+        places = [TopicPartition(name, p) for name in names for p in range(PARTITIONS)]
+
+        def is_led() -> bool:
+            try:
+                return all(consumer.get_watermark_offsets(place, 5) for place in places)
+            except KafkaException:
+                return False
+
+        assert wait_until(is_led, 30)
+        consumer.close()
+
+    def committed(self) -> dict[int, int]:
+        """Offsets of the group, where it has any."""
+        admin = AdminClient({**self.kafka.librdkafka()})
+        request = ConsumerGroupTopicPartitions(self.group)
+        try:
+            answer = admin.list_consumer_group_offsets([request])[self.group].result(30)
+        except KafkaException:  # no such group yet, or its coordinator is on its way
+            return {}
+        source = self.topics.name("transactions")
+        return {tp.partition: tp.offset for tp in answer.topic_partitions if tp.topic == source}
+
+    def changelog_state(self) -> dict[tuple[int, bytes], bytes]:
+        """The changelog compacted by hand."""
+        state = {}
+        for message in read_all(self.kafka, self.changelog):
+            state[message.partition() or 0, message.key() or b""] = message.value() or b""
+        return state
+
+    def stored_state(self, *directories: str) -> dict[tuple[int, bytes], bytes]:
+        """What RocksDB holds, each partition from the copy that is furthest. Workers must be gone.
+
+        With no directory, that of `worker`'s default.
+        """
+        state: dict[tuple[int, bytes], bytes] = {}
+        for partition in range(PARTITIONS):
+            copies = []
+            for name in directories or ("state",):
+                path = self.directory / name / f"p{partition:05d}"
+                if path.exists():
+                    store = StateStore(path)
+                    copies.append((store.changelog_offset, dict(store.items())))
+                    store.close()
+            _, newest = max(copies, key=lambda copy: copy[0])
+            state |= {(partition, key): value for key, value in newest.items()}
+        return state
+
+    def _logs(self) -> str:
+        return "\n".join(worker.log.read_text()[-1500:] for worker in self._workers)
+
+    def close(self) -> None:
+        """End what still runs."""
+        for worker in self._workers:
+            worker.close()
+
+
+def headers_of(message: Message) -> dict[str, bytes]:
+    """The headers of a record; values of ours are bytes."""
+    headers: Iterable[tuple[str, bytes]] = message.headers() or []  # type: ignore[assignment]
+    return dict(headers)
+
+
+def report(line: str) -> None:
+    """Show a measured figure; pytest prints it with `-s` or where the test fails."""
+    sys.stdout.write(f"{line}\n")
+
+
+def assert_undisturbed(
+    deployment: Deployment, expected: Expected, found: Found, *stores: str
+) -> None:
+    """Verdict bytes, letters, changelog and RocksDB are those of an undisturbed run."""
+    assert {i: {payload} for i, payload in expected.verdicts.items()} == found.verdicts
+    assert expected.letters.keys() == found.letters.keys()
+    for place, letter in found.letters.items():
+        sent = expected.letters[place]
+        assert (sent.key(), sent.value()) == (letter.key(), letter.value())
+    assert expected.state == deployment.changelog_state()
+    assert expected.state == deployment.stored_state(*stores)
+    assert expected.ends == {p: o for p, o in deployment.committed().items() if o > 0}
