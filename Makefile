@@ -83,3 +83,7 @@ clean: ## remove what builds, tests and local runs leave behind, .venv included
 .PHONY: bench-throughput
 bench-throughput: setup ## measure the worker against the tutorial way (ARGS="--runs 5")
 	@$(BIN)/python -m benchmarks.throughput $(ARGS)
+
+.PHONY: crash
+crash: setup test-servers ## break a real Kafka and its workers for half an hour (QUICK=1: 5 minutes; REPORT=out.json ARGS="--only zombie")
+	@$(BIN)/python -m tests.crash.campaign $(if $(QUICK),--quick) $(if $(REPORT),--report "$(REPORT)") $(ARGS)

@@ -24,6 +24,9 @@ class ScoringApp(faust.App):
 #: at a rebalance.
 BATCHES_WAITING_MAX = 16
 
+#: A member learns of a rebalance by its heartbeat, so a long session must not make it rare.
+HEARTBEAT_S_MAX = 2.0
+
 #: Between two looks at end offsets, for lag and the watch over stalled partitions.
 WATCH_INTERVAL_S = 1.0
 
@@ -46,7 +49,7 @@ def create_app(
         broker_session_timeout=settings.session_timeout_s,
         # Some brokers wait this long for a member that died; it must cover the last checkpoint.
         broker_rebalance_timeout=max(settings.session_timeout_s, settings.shutdown_timeout_s),
-        broker_heartbeat_interval=settings.session_timeout_s / 3,
+        broker_heartbeat_interval=min(settings.session_timeout_s / 3, HEARTBEAT_S_MAX),
         broker_request_timeout=max(40.0, settings.session_timeout_s + 5),
         broker_commit_interval=3600.0,
         consumer_auto_offset_reset="earliest",

@@ -1,0 +1,253 @@
+"""The crash campaign on a real Apache Kafka: python -m tests.crash.campaign [--quick] [--report F].
+
+Every row is a fault: fresh topics of 16 partitions, workers under a supervisor, traffic at a fixed
+rate, the fault so many times, then a check against an undisturbed run. Exit status 1 if a row
+differs in anything, or does not recover by itself.
+"""
+
+import random
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import asdict, dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import msgspec
+import typer
+from confluent_kafka.admin import AdminClient
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.machine import machine, versions
+from streamapp.broker import LocalBroker
+from streamapp.scoring.artifact import load
+from streamapp.scoring.default_model import default_model_dir
+from tests.crash import rows
+from tests.crash.checker import Findings, check
+from tests.crash.faults import Row
+from tests.crash.stage import CampaignError, Evidence, Stage, open_stage
+
+RATE_PER_S: Final = 300.0
+_CHECK_TIMEOUT_S: Final = 300.0
+_COLUMNS: Final = (
+    "n",
+    "kills",
+    "own exits",
+    "records",
+    "lost",
+    "duplicate",
+    "differing verdict bytes",
+    "differing profiles",
+    "differing other",
+    "ready again s, median",
+    "worst",
+    "passed",
+)
+_console = Console(width=200)
+
+
+@dataclass(slots=True)
+class RowResult:
+    """What came of a row. error: why it could not be finished; empty where it was."""
+
+    name: str
+    faults: int = 0
+    kills: int = 0
+    own_exits: dict[int, int] = field(default_factory=dict)
+    ready_again_s: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+    error: str = ""
+    findings: Findings = field(default_factory=Findings)
+
+    @property
+    def is_passed(self) -> bool:
+        """Nothing differs, and something was compared."""
+        return not self.error and not self.findings.differences and self.findings.records > 0
+
+
+class Campaign:
+    """Strikes row after row on one broker; what a row left is checked beside the next one."""
+
+    def __init__(self, broker: LocalBroker, directory: Path, seed: int, per_s: float) -> None:
+        self._broker = broker
+        self._directory = directory
+        self._seed = seed
+        self._per_s = per_s
+        self._checks = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+        self._open: list[tuple[RowResult, Future[Findings]]] = []
+        self.results: list[RowResult] = []
+
+    def run(self, row: Row) -> None:
+        """Strike, and hand the evidence to the checker."""
+        if row.breaks_broker:
+            self.finish_checks()
+        result = RowResult(row.name)
+        self.results.append(result)
+        started = time.monotonic()
+        try:
+            evidence = self._strike(row, result)
+            self._open.append((result, self._checks.submit(examine, evidence)))
+            if row.breaks_broker:
+                self.finish_checks()
+        except (CampaignError, RuntimeError) as error:
+            result.error = str(error)
+        result.seconds = time.monotonic() - started
+
+    def finish_checks(self) -> None:
+        """Wait for the findings of all rows so far."""
+        for result, future in self._open:
+            try:
+                result.findings = future.result(_CHECK_TIMEOUT_S)
+            except Exception as error:
+                result.error = f"the check failed: {error!r}"
+        self._open.clear()
+
+    def close(self) -> None:
+        """Let the checker's process go."""
+        self._checks.shutdown(cancel_futures=True)
+
+    def _strike(self, row: Row, result: RowResult) -> Evidence:
+        stage = open_stage(
+            row.name,
+            self._directory,
+            self._broker,
+            seed=self._seed,
+            per_s=self._per_s,
+            is_static=row.is_static,
+            is_trapped=row.is_trapped,
+            settings=row.settings,
+        )
+        try:
+            stage.fleet.scale(row.workers)
+            stage.settle(since=None)
+            row.strike(stage, row.count)
+            stage.drain()
+            if bad := [code for code in stage.fleet.stop() if code != 0]:
+                raise CampaignError(f"{row.name}: workers ended with {bad} at SIGTERM")
+            return stage.evidence()
+        finally:
+            stage.fleet.destroy()
+            stage.sender.abandon()
+            _note(stage, result)
+
+
+def _note(stage: Stage, result: RowResult) -> None:
+    result.faults = len(stage.ready_again_s)
+    result.kills = stage.fleet.kills
+    result.own_exits = dict(stage.fleet.own_exits)
+    result.ready_again_s = [round(seconds, 2) for seconds in stage.ready_again_s]
+
+
+def examine(evidence: Evidence) -> Findings:
+    """Check in a process of its own; the topics of a row that passed are deleted."""
+    findings = check(evidence, load(default_model_dir()))
+    if not findings.differences:
+        admin = AdminClient({**evidence.kafka.librdkafka()})
+        names = [evidence.topics.name(role) for role in ("transactions", "verdicts", "anomalies")]
+        names += [evidence.topics.name("dead_letters"), evidence.changelog]
+        for future in admin.delete_topics(names).values():
+            future.result(30)
+    return findings
+
+
+def run_rows(
+    chosen: list[Row], directory: Path, *, seed: int, per_s: float = RATE_PER_S
+) -> Iterator[tuple[LocalBroker, list[RowResult]]]:
+    """Run the rows on a broker of their own; yields what is known after each and at the end."""
+    with LocalBroker.start("kafka") as broker:
+        campaign = Campaign(broker, directory, seed, per_s)
+        try:
+            for row in chosen:
+                campaign.run(row)
+                yield broker, campaign.results
+            campaign.finish_checks()
+            yield broker, campaign.results
+        finally:
+            campaign.close()
+
+
+def main(
+    quick: Annotated[bool, typer.Option(help="A few of each, under 5 minutes.")] = False,
+    seed: Annotated[int | None, typer.Option(help="Repeats the draws of a campaign.")] = None,
+    only: Annotated[str, typer.Option(help="Rows whose name contains this.")] = "",
+    report: Annotated[Path | None, typer.Option(help="Write the figures as JSON.")] = None,
+    keep: Annotated[bool, typer.Option(help="Keep logs and state of rows that passed.")] = False,
+) -> None:
+    """Strike, compare, print the table; exit status 1 if any row fails."""
+    seed = random.SystemRandom().randrange(1_000_000) if seed is None else seed
+    chosen = [row for row in (rows.quick() if quick else rows.full()) if only in row.name]
+    if not chosen:
+        _console.print(f"no row is called {only!r}")
+        raise typer.Exit(2)
+    directory = Path(tempfile.mkdtemp(prefix="crash-"))
+    started = time.monotonic()
+    results: list[RowResult] = []
+    serving: dict[str, str] = {}
+    for broker, known in run_rows(chosen, directory, seed=seed):
+        results, serving = known, {"kind": str(broker.kind), "version": broker.version}
+        _console.print(_progress(results[-1], time.monotonic() - started))
+    seconds = time.monotonic() - started
+    _console.print(_table(results, seed, serving, seconds))
+    if report is not None:
+        figures = _report(results, seed, serving, seconds)
+        report.write_bytes(msgspec.json.format(msgspec.json.encode(figures), indent=2) + b"\n")
+    failed = [row for row in results if not row.is_passed]
+    for row in failed:
+        _console.print(f"[red]{row.name}: {row.error or row.findings}[/red]")
+    if failed:
+        _console.print(f"logs and state are in {directory}; again: --seed {seed}")
+        raise typer.Exit(1)
+    if keep:
+        _console.print(f"logs and state are in {directory}")
+    else:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _progress(row: RowResult, seconds: float) -> str:
+    outcome = row.error or f"{row.faults} faults, {row.kills} kills in {row.seconds:.0f} s"
+    return f"{seconds:5.0f} s  {row.name}: {outcome}"
+
+
+def _table(results: list[RowResult], seed: int, serving: dict[str, str], seconds: float) -> Table:
+    kills = sum(row.kills for row in results)
+    table = Table(
+        title=f"{kills} worker kills in {seconds / 60:.1f} min on {serving['kind']} "
+        f"{serving['version']}, seed {seed}"
+    )
+    table.add_column("fault")
+    for name in _COLUMNS:
+        table.add_column(name, justify="right")
+    for row in results:
+        found, ready = row.findings, row.ready_again_s
+        other = found.differences - found.lost - found.duplicate
+        other -= found.differing_verdicts + found.differing_profiles
+        cells = [row.faults, row.kills, sum(row.own_exits.values()), found.records, found.lost]
+        cells += [found.duplicate, found.differing_verdicts, found.differing_profiles, other]
+        times = [f"{statistics.median(ready):.1f}", f"{max(ready):.1f}"] if ready else ["", ""]
+        passed = "yes" if row.is_passed else "NO"
+        table.add_row(row.name, *map(str, cells), *times, passed)
+    return table
+
+
+def _report(
+    results: list[RowResult], seed: int, serving: dict[str, str], seconds: float
+) -> dict[str, Any]:
+    return {
+        "seed": seed,
+        "seconds": round(seconds),
+        "worker_kills": sum(row.kills for row in results),
+        "passed": all(row.is_passed for row in results),
+        "broker": serving,
+        "versions": versions(),
+        "machine": machine(),
+        "rows": [asdict(row) | {"passed": row.is_passed} for row in results],
+    }
+
+
+if __name__ == "__main__":
+    typer.run(main)

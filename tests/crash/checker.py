@@ -1,0 +1,202 @@
+"""Holds what a disturbed run left behind against an undisturbed one.
+
+It shares with the workload nothing but the topics: it takes the source topic as it stands, runs
+the pipeline over it once without a broker, and compares bytes.
+"""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import pyarrow.dataset
+
+from streamapp.engine.recovery import RecoveryError, recover
+from streamapp.engine.store import StateStore
+from streamapp.scoring.artifact import ModelArtifact
+from tests.crash.reading import read_topic
+from tests.crash.stage import PARTITIONS, Evidence, committed
+from tests.crash.undisturbed import Outcome, Record, undisturbed
+
+_STATE_KEY: Final = b"p"
+_SINK: Final = (sys.executable, "-m", "streamapp", "sink", "run", "parquet")
+_SINK_IDLE_S: Final = "2"
+_SINK_TIMEOUT_S: Final = 120
+_RECOVERY_TIMEOUT_S: Final = 60.0
+
+
+@dataclass(slots=True)
+class Findings:
+    """Differences by kind; all must be 0. `records` and `profiles` say how much was compared."""
+
+    records: int = 0
+    profiles: int = 0
+    lost: int = 0
+    duplicate: int = 0
+    differing_verdicts: int = 0
+    out_of_order: int = 0
+    differing_anomalies: int = 0
+    differing_dead_letters: int = 0
+    differing_profiles: int = 0
+    differing_model_states: int = 0
+    differing_offsets: int = 0
+    differing_sink_rows: int = 0
+
+    @property
+    def differences(self) -> int:
+        """All of them."""
+        counts: dict[str, int] = asdict(self)
+        return sum(counts.values()) - self.records - self.profiles
+
+
+class _Verdict(msgspec.Struct):
+    verdict_id: str
+
+
+_decode = msgspec.json.Decoder(_Verdict).decode
+
+
+def check(evidence: Evidence, model: ModelArtifact) -> Findings:
+    """Compare everything; the workers must have stopped."""
+    kafka, topics = evidence.kafka, evidence.topics
+    source = topics.name("transactions")
+    records = read_topic(kafka, source, PARTITIONS)
+    expected = {p: undisturbed(model, source, p, found) for p, found in records.items()}
+    findings = Findings(
+        records=sum(map(len, records.values())),
+        profiles=sum(len(one.state) - (_STATE_KEY in one.state) for one in expected.values()),
+    )
+    findings.lost += max(evidence.acknowledged - findings.records, 0)
+    verdicts = read_topic(kafka, topics.name("verdicts"), PARTITIONS)
+    anomalies = read_topic(kafka, topics.name("anomalies"), PARTITIONS)
+    letters = read_topic(kafka, topics.name("dead_letters"), PARTITIONS)
+    for partition, outcome in expected.items():
+        _check_verdicts(findings, outcome, verdicts[partition])
+        found = [(_offset(one), one.value) for one in anomalies[partition]]
+        findings.differing_anomalies += _differing(outcome.anomalies.items(), found)
+        dead = [(int(one.headers["dlq.offset"]), _letter(one)) for one in letters[partition]]
+        findings.differing_dead_letters += _differing(outcome.dead_letters.items(), dead)
+    _check_changelog(findings, evidence, expected)
+    _check_stores(findings, evidence, expected)
+    _check_offsets(findings, evidence, records)
+    _check_parquet(findings, evidence, expected)
+    return findings
+
+
+def _offset(record: Record) -> int:
+    """The source offset in a verdict's id (topic-partition-offset)."""
+    assert record.value is not None
+    return int(_decode(record.value).verdict_id.rpartition("-")[2])
+
+
+def _letter(record: Record) -> tuple[str, bytes | None]:
+    return record.headers["dlq.reason"].decode(), record.value
+
+
+def _differing(expected: object, found: object) -> int:
+    """Entries that only one side has, counted as often as they stand there."""
+    left, right = Counter(expected), Counter(found)  # type: ignore[call-overload]
+    return int((left - right).total() + (right - left).total())
+
+
+def _check_verdicts(findings: Findings, outcome: Outcome, found: list[Record]) -> None:
+    seen: Counter[int] = Counter()
+    last = -1
+    for record in found:
+        offset = _offset(record)
+        seen[offset] += 1
+        findings.out_of_order += offset <= last
+        last = offset
+        findings.differing_verdicts += record.value != outcome.verdicts.get(offset)
+    findings.duplicate += seen.total() - len(seen)
+    findings.lost += len(outcome.verdicts.keys() - seen.keys())
+
+
+def _check_state(
+    findings: Findings, expected: dict[bytes, bytes], found: dict[bytes, bytes]
+) -> None:
+    for key in expected.keys() | found.keys():
+        if expected.get(key) != found.get(key):
+            if key == _STATE_KEY:
+                findings.differing_model_states += 1
+            else:
+                findings.differing_profiles += 1
+
+
+def _check_changelog(findings: Findings, evidence: Evidence, expected: dict[int, Outcome]) -> None:
+    """State as the changelog alone gives it: the last value of each key."""
+    changelog = read_topic(evidence.kafka, evidence.changelog, PARTITIONS)
+    for partition, outcome in expected.items():
+        state: dict[bytes, bytes] = {}
+        for record in changelog[partition]:
+            assert record.key is not None
+            assert record.value is not None
+            state[record.key] = record.value
+        _check_state(findings, outcome.state, state)
+
+
+def _check_stores(findings: Findings, evidence: Evidence, expected: dict[int, Outcome]) -> None:
+    """The last owner's RocksDB as it was left, and every earlier owner's after recovery."""
+    left: dict[int, tuple[int, dict[bytes, bytes]]] = {}
+    for state_dir in sorted(evidence.directory.glob("w*/state")):
+        stores = {int(place.name[1:]): StateStore(place) for place in state_dir.glob("p*")}
+        try:
+            for partition, store in stores.items():
+                if store.changelog_offset >= left.get(partition, (-1, {}))[0]:
+                    left[partition] = store.changelog_offset, dict(store.items())
+            _recover(findings, evidence, stores)
+            for partition, store in stores.items():
+                _check_state(findings, expected[partition].state, dict(store.items()))
+        finally:
+            for store in stores.values():
+                store.close()
+    for partition, outcome in expected.items():
+        _check_state(findings, outcome.state, left.get(partition, (-1, {}))[1])
+
+
+def _recover(findings: Findings, evidence: Evidence, stores: dict[int, StateStore]) -> None:
+    client = evidence.kafka.aiokafka()
+    try:
+        asyncio.run(recover(stores, evidence.changelog, client, _RECOVERY_TIMEOUT_S))
+    except RecoveryError:
+        findings.differing_model_states += 1
+
+
+def _check_offsets(
+    findings: Findings, evidence: Evidence, records: dict[int, list[Record]]
+) -> None:
+    offsets = committed(evidence.kafka, evidence.topics, evidence.group)
+    for partition, found in records.items():
+        end = found[-1].offset + 1 if found else 0
+        findings.differing_offsets += offsets.get(partition) != end
+
+
+def _check_parquet(findings: Findings, evidence: Evidence, expected: dict[int, Outcome]) -> None:
+    """A sink that reads all of it afterwards holds each verdict in exactly one row."""
+    directory = evidence.directory / "parquet"
+    _run_sink(evidence, directory)
+    table = pyarrow.dataset.dataset(directory, format="parquet").to_table(
+        columns=["source_partition", "source_offset", "verdict_id"]
+    )
+    found = [(row["source_partition"], row["source_offset"]) for row in table.to_pylist()]
+    wanted = [(p, offset) for p, outcome in expected.items() for offset in outcome.verdicts]
+    findings.differing_sink_rows += _differing(wanted, found)
+
+
+def _run_sink(evidence: Evidence, directory: Path) -> None:
+    settings = {**evidence.settings, "STREAMAPP_PARQUET__DIRECTORY": str(directory)}
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("STREAMAPP_")}
+    with (evidence.directory / "parquet.log").open("wb") as log:
+        subprocess.run(
+            [*_SINK, "--until-idle", _SINK_IDLE_S],
+            env={**inherited, **settings},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            timeout=_SINK_TIMEOUT_S,
+            check=True,
+        )

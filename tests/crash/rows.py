@@ -1,0 +1,106 @@
+"""The rows of the full and of the quick campaign."""
+
+from functools import partial
+from typing import Final
+
+from tests.crash import faults
+from tests.crash.faults import Row
+
+#: Points of a checkpoint in the order a worker passes them, and what the table calls them.
+CHECKPOINT_POINTS: Final = {
+    "produce.before": "before produce",
+    "produce.after": "after produce",
+    "state.during": "between state and offset",
+    "commit.before": "before commit",
+    "commit.during": "during commit",
+    "commit.after": "after commit",
+    "store.before": "before RocksDB write",
+    "store.after": "after RocksDB write",
+}
+RECOVERY_POINTS: Final = {
+    "recovery.before": "before recovery",
+    "recovery.apply.after": "inside recovery",
+    "recovery.after": "after recovery",
+}
+REBALANCE_POINTS: Final = {
+    "release.during": "in rebalance, giving back",
+    "release.after": "in rebalance, given back",
+    "fence.after": "in rebalance, taking over",
+}
+_OUTLIVING: Final = {
+    "STREAMAPP_WORKER__TRANSACTION_TIMEOUT_S": f"{faults.TRANSACTION_TIMEOUT_S:.0f}",
+    "STREAMAPP_WORKER__SESSION_TIMEOUT_S": "60",
+}
+
+
+def full() -> list[Row]:
+    """Over 300 worker kills, every named point in a row of its own."""
+    return [
+        Row("kill -9 at random", faults.kill_one, 36),
+        Row("kill -9 at random, static members", faults.kill_one, 48, is_static=True),
+        Row("kill -9 of all at once", faults.kill_all, 40),
+        *(
+            Row(f"kill -9 {name}", faults.kill_at(point), 12, is_static=True, is_trapped=True)
+            for point, name in CHECKPOINT_POINTS.items()
+        ),
+        *(
+            Row(
+                f"kill -9 {name}",
+                faults.kill_in_recovery(point),
+                16,
+                is_static=True,
+                is_trapped=True,
+            )
+            for point, name in RECOVERY_POINTS.items()
+        ),
+        *(
+            Row(f"kill -9 {name}", faults.kill_in_rebalance(point), 10, is_trapped=True)
+            for point, name in REBALANCE_POINTS.items()
+        ),
+        Row("SIGTERM at random", faults.terminate, 12),
+        Row("workers 1→4→2→3→1", faults.scale, 3, workers=1),
+        Row("SIGSTOP past session (zombie)", faults.zombie, 6),
+        Row("transaction past its timeout", faults.outlive_transaction, 4, settings=_OUTLIVING),
+        Row("broker restarted", faults.restart_broker, 4, breaks_broker=True),
+        Row("broker killed -9", faults.kill_broker, 4, breaks_broker=True),
+        Row("broker away 60 s", faults.lose_broker(60.0), 1, breaks_broker=True),
+    ]
+
+
+def quick() -> list[Row]:
+    """A few of each on three workers; related faults share a row."""
+    trapped = partial(Row, is_trapped=True, workers=3)
+    return [
+        Row("kill -9 at random", faults.kill_one, 3, workers=3),
+        trapped(
+            "kill -9 at every point of a checkpoint",
+            faults.kill_at(*CHECKPOINT_POINTS),
+            len(CHECKPOINT_POINTS),
+            is_static=True,
+        ),
+        trapped(
+            "kill -9 at points of recovery",
+            faults.kill_in_recovery(*RECOVERY_POINTS),
+            4,
+            is_static=True,
+        ),
+        trapped("kill -9 in rebalance", faults.kill_in_rebalance(*REBALANCE_POINTS), 2),
+        Row(
+            "workers 1→4→2→3→1, SIGTERM", faults.each(faults.scale, faults.terminate), 1, workers=1
+        ),
+        Row("SIGSTOP past session (zombie)", faults.zombie, 1, workers=2),
+        Row(
+            "transaction past its timeout",
+            faults.outlive_transaction,
+            1,
+            workers=2,
+            settings=_OUTLIVING,
+        ),
+        Row(
+            "broker restarted, killed -9, away 15 s",
+            faults.each(faults.restart_broker, faults.kill_broker, faults.lose_broker(15.0)),
+            1,
+            workers=2,
+            breaks_broker=True,
+        ),
+    ]
