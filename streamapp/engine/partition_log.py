@@ -7,10 +7,11 @@ exactly-once (one transactional producer per source partition) and at-least-once
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import IllegalOperation, KafkaError
 
 from streamapp.scoring.verdicts import SourcePartition
 
@@ -23,6 +24,13 @@ BATCH_BYTES: Final = 1_000_000
 #: One record may be larger: a refused message of the broker's largest size, with our headers.
 #: Topics that take such records are created with this limit.
 RECORD_BYTES_MAX: Final = 2 * 1024 * 1024
+
+#: Profiles of a checkpoint that has to be one record batch: with a scored batch's worth more they
+#: stay below RECORD_BYTES_MAX.
+WHOLE_PROFILES_MAX: Final = 384
+
+#: Output held back while a commit runs; beyond it scoring waits. Some 20,000 verdicts.
+PENDING_BYTES_MAX: Final = 32 * 1024 * 1024
 
 #: A broker that has not answered for this long is treated as gone.
 ANSWER_TIMEOUT_S: Final = 30.0
@@ -73,6 +81,19 @@ def producer_options(client: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """A record batch on its way."""
+
+    confirmation: "asyncio.Future[Any]"
+    records: int
+
+    @property
+    def last_offset(self) -> int:
+        """Offset of its last record, once confirmed."""
+        return int(self.confirmation.result().offset) + self.records - 1
+
+
 class _Sender:
     """Packs messages into record batches of one partition number and remembers confirmations."""
 
@@ -81,8 +102,8 @@ class _Sender:
         self._partition = partition
         self.unconfirmed: list[asyncio.Future[Any]] = []
 
-    async def send(self, topic: str, messages: Sequence[Message]) -> None:
-        """Send in as few record batches as their size allows."""
+    async def send(self, topic: str, messages: Sequence[Message]) -> "_Sent":
+        """Send in as few record batches as their size allows; says where the last one went."""
         now_ms = int(time.time() * 1000)
         builder = self._producer.create_batch()
         for key, value, headers in messages:
@@ -91,20 +112,20 @@ class _Sender:
                 builder = self._producer.create_batch()
             if builder.append(timestamp=now_ms, key=key, value=value, headers=headers) is None:
                 raise LogError(f"a record for {topic} is over {RECORD_BYTES_MAX} bytes")
-        await self._send_batch(builder, topic)
+        return _Sent(await self._send_batch(builder, topic), builder.record_count())
 
-    async def send_whole(self, topic: str, items: Sequence[tuple[bytes, bytes]]) -> Any:
-        """Send as one record batch, which Kafka stores whole or not at all; its confirmation."""
+    async def send_whole(self, topic: str, items: Sequence[tuple[bytes, bytes]]) -> "_Sent":
+        """Send as one record batch, which Kafka stores whole or not at all."""
         now_ms = int(time.time() * 1000)
         builder = self._producer.create_batch()
         for key, value in items:
             if builder.append(timestamp=now_ms, key=key, value=value, headers=[]) is None:
                 raise LogError(f"{len(items)} state records do not fit {RECORD_BYTES_MAX} bytes")
-        return await self._send_batch(builder, topic)
+        return _Sent(await self._send_batch(builder, topic), len(items))
 
     async def _send_batch(self, builder: Any, topic: str) -> Any:
         partition = self._partition
-        future = await self._producer.send_batch(builder, topic, partition=partition)
+        future = await _answered(self._producer.send_batch, builder, topic, partition=partition)
         self.unconfirmed.append(future)
         return future
 
@@ -151,10 +172,10 @@ class AtLeastOnceLog:
     async def commit(self, items: Sequence[tuple[bytes, bytes]], position: int) -> int:  # noqa: ARG002
         """Confirm the output, then append the state, whose own bytes hold the position."""
         await _confirm(self._cut)
-        future = await self._sender.send_whole(self._changelog, items)
-        self._sender.unconfirmed.remove(future)
-        await _confirm([future])
-        return int(future.result().offset) + len(items) - 1
+        sent = await self._sender.send_whole(self._changelog, items)
+        self._sender.unconfirmed.remove(sent.confirmation)
+        await _confirm([sent.confirmation])
+        return sent.last_offset
 
     async def close(self) -> None:
         """Nothing of its own to release."""
@@ -164,7 +185,9 @@ class ExactlyOnceLog:
     """Output, state and source offset of a checkpoint are one Kafka transaction.
 
     The transactional id names the source partition, so a new owner's `open` fences the old one.
-    What is appended while a commit runs waits for the next transaction.
+    What is appended while a commit runs waits for the next transaction; what is appended while an
+    earlier batch of the topic is on its way joins the next one, since a partition takes one record
+    batch a round trip.
     """
 
     def __init__(
@@ -185,9 +208,15 @@ class ExactlyOnceLog:
         self._producer: AIOKafkaProducer | None = None
         self._sender: _Sender | None = None
         self._cut: list[asyncio.Future[Any]] = []
-        self._held: list[tuple[str, Sequence[Message]]] = []
+        self._cut_messages: dict[str, list[Message]] = {}
+        self._pending: dict[str, list[Message]] = {}
+        self._pending_bytes = 0
+        self._on_its_way: dict[str, asyncio.Future[Any]] = {}
         self._is_committing = False
         self._is_begun = False
+        self._commit_over = asyncio.Event()
+        #: Keeps a topic's messages in order where a commit's end and an append meet.
+        self._sending = asyncio.Lock()
 
     async def open(self) -> None:
         """Register the transactional id: aborts what an earlier owner left open, and fences it."""
@@ -201,25 +230,43 @@ class ExactlyOnceLog:
         await _answered(self._producer.start)
 
     async def append(self, topic: str, messages: Sequence[Message]) -> None:
-        """Send inside the open transaction, or hold back until the running commit is over."""
-        if self._is_committing:
-            self._held.append((topic, messages))
-            return
-        await self._send(topic, messages)
+        """Send inside the open transaction, or hold back until it is this topic's turn."""
+        if self._is_committing and self._pending_bytes > PENDING_BYTES_MAX:
+            await _answered(self._commit_over.wait)
+        self._pending.setdefault(topic, []).extend(messages)
+        self._pending_bytes += sum(len(value or b"") for _, value, _ in messages)
+        before = self._on_its_way.get(topic)
+        is_free = before is None or before.done() or self._pending_bytes > BATCH_BYTES
+        if is_free and not self._is_committing:
+            await self._send_pending(topic)
 
-    async def _send(self, topic: str, messages: Sequence[Message]) -> None:
+    async def _send_pending(self, topic: str) -> None:
+        async with self._sending:
+            messages = self._pending.pop(topic, [])
+            self._pending_bytes -= sum(len(value or b"") for _, value, _ in messages)
+            if messages:
+                await self._begin()
+                await self._send(topic, messages)
+
+    async def _begin(self) -> None:
         assert self._producer is not None
-        assert self._sender is not None
         if not self._is_begun:
             self._is_begun = True
             await _answered(self._producer.begin_transaction)
-        await self._sender.send(topic, messages)
+
+    async def _send(self, topic: str, messages: Sequence[Message]) -> _Sent:
+        assert self._sender is not None
+        sent = await self._sender.send(topic, messages)
+        self._on_its_way[topic] = sent.confirmation
+        return sent
 
     def cut(self) -> None:
         """Hold back what comes from now on; the transaction is what came before."""
         assert self._sender is not None
         self._is_committing = True
+        self._commit_over.clear()
         self._cut = self._sender.take_unconfirmed()
+        self._cut_messages, self._pending, self._pending_bytes = self._pending, {}, 0
 
     async def commit(self, items: Sequence[tuple[bytes, bytes]], position: int) -> int:
         """Append the state and the source offset to the transaction and commit it.
@@ -227,27 +274,29 @@ class ExactlyOnceLog:
         After any failure the transaction's fate is unknown: it is not retried, the partition is
         given up, and the next `open` decides.
         """
+        try:
+            state = await self._commit(items, position)
+        finally:
+            self._commit_over.set()
+        self._is_committing = False
+        for topic in list(self._pending):
+            await self._send_pending(topic)
+        return state.last_offset
+
+    async def _commit(self, items: Sequence[tuple[bytes, bytes]], position: int) -> _Sent:
         assert self._producer is not None
         assert self._sender is not None
-        producer = self._producer
-        if not self._is_begun:
-            self._is_begun = True
-            await _answered(producer.begin_transaction)
-        future = await self._sender.send_whole(self._changelog, items)
+        await self._begin()
+        for topic, messages in self._cut_messages.items():
+            await self._send(topic, messages)
+        state = await self._send(self._changelog, [(key, value, []) for key, value in items])
         source = TopicPartition(self._source.topic, self._source.partition)
-        await _answered(producer.send_offsets_to_transaction, {source: position}, self._group)
+        offsets = {source: position}
+        await _answered(self._producer.send_offsets_to_transaction, offsets, self._group)
         await _confirm([*self._cut, *self._sender.take_unconfirmed()])
-        await _answered(producer.commit_transaction)
+        await _answered(self._producer.commit_transaction)
         self._is_begun = False
-        await self._release_held()
-        return int(future.result().offset) + len(items) - 1
-
-    async def _release_held(self) -> None:
-        while self._held:
-            held, self._held = self._held, []
-            for topic, messages in held:
-                await self._send(topic, messages)
-        self._is_committing = False
+        return state
 
     async def close(self) -> None:
         """Stop the producer; an open transaction is aborted by the next owner's `open`."""
@@ -256,11 +305,11 @@ class ExactlyOnceLog:
             await _answered(producer.stop)
 
 
-async def _answered(call: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
+async def _answered(call: Callable[..., Awaitable[Any]], *arguments: Any, **options: Any) -> Any:
     """The answer to a call on the broker. Raises LogError where it fails or takes too long."""
     try:
-        return await asyncio.wait_for(call(*arguments), ANSWER_TIMEOUT_S)
+        return await asyncio.wait_for(call(*arguments, **options), ANSWER_TIMEOUT_S)
     except TimeoutError as error:
         raise LogError(f"the broker has not answered for {ANSWER_TIMEOUT_S:.0f} s") from error
-    except KafkaError as error:
+    except (KafkaError, IllegalOperation) as error:  # the latter once a producer was fenced
         raise LogError(f"the broker refused: {error!r}") from error
