@@ -12,12 +12,10 @@ from pathlib import Path
 
 from confluent_kafka import (
     Consumer,
-    ConsumerGroupTopicPartitions,
     KafkaException,
     Message,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient
 
 from streamapp.broker.waiting import wait_until
 from streamapp.engine.store import PARTITION_STATE_KEY, StateStore, user_key
@@ -80,6 +78,9 @@ class Deployment:
         self.group = prefix.strip(".")[-40:].strip("-")
         self.changelog = f"{prefix}{self.group}.state"
         self._workers: list[WorkerProcess] = []
+        # Of the group, to ask for its offsets; it never joins. (librdkafka's admin client crashes
+        # when it asks for them while their broker comes back.)
+        self._watcher = Consumer({**kafka.librdkafka(), "group.id": self.group})
 
     def make_topics(self) -> None:
         """As the first worker would."""
@@ -195,40 +196,32 @@ class Deployment:
     def output_offsets(self) -> int:
         """Records in the topic of verdicts, committed or not."""
         topic = self.topics.name("verdicts")
-        consumer = Consumer({**self.kafka.librdkafka(), "group.id": "test-watcher"})
-        try:
-            return sum(
-                consumer.get_watermark_offsets(TopicPartition(topic, partition), 10)[1]
-                for partition in range(PARTITIONS)
-            )
-        finally:
-            consumer.close()
+        return sum(
+            self._watcher.get_watermark_offsets(TopicPartition(topic, partition), 10)[1]
+            for partition in range(PARTITIONS)
+        )
 
     def await_leaders(self) -> None:
         """Return when every topic can be read: some time after a restarted broker answers."""
         names = [plan.name for plan in worker_topics(self.topics, self.changelog)]
-        consumer = Consumer({**self.kafka.librdkafka(), "group.id": "test-watcher"})
         places = [TopicPartition(name, p) for name in names for p in range(PARTITIONS)]
 
         def is_led() -> bool:
             try:
-                return all(consumer.get_watermark_offsets(place, 5) for place in places)
+                return all(self._watcher.get_watermark_offsets(place, 5) for place in places)
             except KafkaException:
                 return False
 
         assert wait_until(is_led, 30)
-        consumer.close()
 
     def committed(self) -> dict[int, int]:
-        """Offsets of the group, where it has any."""
-        admin = AdminClient({**self.kafka.librdkafka()})
-        request = ConsumerGroupTopicPartitions(self.group)
-        try:
-            answer = admin.list_consumer_group_offsets([request])[self.group].result(30)
-        except KafkaException:  # no such group yet, or its coordinator is on its way
-            return {}
+        """Offsets of the group; 0 where it has none, nothing while it can't be asked."""
         source = self.topics.name("transactions")
-        return {tp.partition: tp.offset for tp in answer.topic_partitions if tp.topic == source}
+        places = [TopicPartition(source, partition) for partition in range(PARTITIONS)]
+        try:
+            return {tp.partition: max(tp.offset, 0) for tp in self._watcher.committed(places, 10)}
+        except KafkaException:
+            return {}
 
     def changelog_state(self) -> dict[tuple[int, bytes], bytes]:
         """The changelog compacted by hand."""
@@ -262,6 +255,7 @@ class Deployment:
         """End what still runs."""
         for worker in self._workers:
             worker.close()
+        self._watcher.close()
 
 
 def headers_of(message: Message) -> dict[str, bytes]:
