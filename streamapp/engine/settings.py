@@ -26,9 +26,9 @@ class WorkerSettings(BaseModel):
     batch_records_max: int = Field(default=512, ge=1, le=1024)
     #: Oldest work that may be lost from memory and done again after a crash.
     checkpoint_interval_ms: int = Field(default=50, ge=1, le=60_000)
-    #: Distinct profiles of one checkpoint: with a batch's worth more they fit one record batch of
-    #: 1 MB, which Kafka appends whole or not at all.
-    checkpoint_profiles_max: int = Field(default=384, ge=1, le=450)
+    #: Distinct profiles of one checkpoint, 1 KiB each: bounds what a crash does again and what a
+    #: commit sends. Under at_least_once no more than 384, see `engine.partition_log`.
+    checkpoint_profiles_max: int = Field(default=4_096, ge=1, le=100_000)
     #: Profiles of one partition kept in memory, 1 KiB each.
     cache_profiles_max: int = Field(default=50_000, ge=2_048)
     #: After this silence the group gives a worker's partitions to others.
