@@ -115,8 +115,8 @@ def _attach_signals(app: ScoringApp, engine: Engine, source_topic: str) -> None:
         await engine.stop()
 
 
-async def _commit(app: ScoringApp, positions: dict[int, int]) -> None:
-    await cast(Consumer, app.consumer).commit_positions(positions)
+async def _commit(app: ScoringApp, positions: dict[int, int]) -> bool:
+    return await cast(Consumer, app.consumer).commit_positions(positions)
 
 
 def _attach_timers(
@@ -126,8 +126,9 @@ def _attach_timers(
         engine.tick()
 
     async def commit() -> None:
-        if moved := engine.committable():
-            await _commit(app, moved)
+        moved = engine.committable()
+        if moved and not await _commit(app, moved):
+            engine.tell_again(moved)
 
     async def watch() -> None:
         ends: dict[int, int | None] = {}

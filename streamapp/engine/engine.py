@@ -54,6 +54,7 @@ class Engine:
         self._scoring = asyncio.Lock()
         self._generation = -1
         self._committed: dict[int, int] = {}
+        self._done: dict[int, int | None] = {}
         self._progress_at = 0.0
         self.failure: BaseException | None = None
 
@@ -87,6 +88,7 @@ class Engine:
                 store.close()
             raise
         self._generation = generation
+        self._committed.clear()
         self._progress_at = asyncio.get_running_loop().time()
         metrics.PARTITIONS.set(len(self._tasks))
         metrics.REBALANCES.inc()
@@ -165,9 +167,12 @@ class Engine:
             if task.committable is not None and task.committable != self._committed.get(p)
         }
         self._committed.update(moved)
-        if moved:
-            self._progress_at = asyncio.get_running_loop().time()
         return self._unless_transactional(moved)
+
+    def tell_again(self, offsets: dict[int, int]) -> None:
+        """The group has not taken these offsets: `committable` gives them once more."""
+        for partition in offsets:
+            self._committed.pop(partition, None)
 
     def _unless_transactional(self, offsets: dict[int, int]) -> dict[int, int]:
         """Offsets for the group to commit: none where transactions have committed them."""
@@ -184,8 +189,9 @@ class Engine:
             metrics.LAG_RECORDS.labels(partition).set(max(lag, 0))
         metrics.READY.set(self.is_ready)
         now = asyncio.get_running_loop().time()
-        if not any(lag > 0 for lag in lags.values()):
-            self._progress_at = now
+        done = {p: task.committable for p, task in self._tasks.items()}
+        if done != self._done or not any(lag > 0 for lag in lags.values()):
+            self._done, self._progress_at = done, now
         elif now - self._progress_at > self._settings.stall_timeout_s:
             self.failure = RuntimeError(
                 f"records wait but no offset has moved for {self._settings.stall_timeout_s:.0f} s"
