@@ -8,7 +8,7 @@ from faust.types import TP
 
 from streamapp.engine.engine import COMMIT_INTERVAL_S, Engine
 from streamapp.engine.settings import WorkerSettings
-from streamapp.engine.transport import BatchingOptions, BatchSchema, Consumer
+from streamapp.engine.transport import BatchingOptions, BatchSchema, Consumer, TableRegistry
 from streamapp.kafka.settings import KafkaSettings
 
 log = structlog.get_logger()
@@ -54,6 +54,7 @@ def create_app(
         broker_commit_interval=3600.0,
         consumer_auto_offset_reset="earliest",
         consumer_group_instance_id=settings.instance_id,
+        TableManager=TableRegistry,
         stream_recovery_delay=0.0,
         **faust_auth(kafka),
     )

@@ -133,7 +133,9 @@ class Engine:
 
     def position(self, partition: int, committed: int | None) -> int | None:
         """Where the partition goes on: after its state, never before what is committed."""
-        position = self._tasks[partition].position if partition in self._tasks else None
+        if partition not in self._tasks:  # Faust also asks between assignments, and drops it all
+            return committed
+        position = self._tasks[partition].position
         is_known = committed is not None and committed > 0
         if is_known and (position is None or position < committed):  # type: ignore[operator]
             raise RecoveryError(

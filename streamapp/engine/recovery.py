@@ -16,7 +16,8 @@ log = structlog.get_logger()
 
 #: Changelog records applied in one write of the store: 4 MB of profiles.
 _RECORDS_MAX: Final = 4096
-_POLL_MS: Final = 500
+#: A changelog ends with the marker of a transaction, which is no record: this is waited in vain.
+_POLL_MS: Final = 20
 
 
 class RecoveryError(Exception):

@@ -14,6 +14,7 @@ from typing import Any, Protocol, cast
 import faust
 from aiokafka import TopicPartition
 from aiokafka.structs import ConsumerRecord
+from faust.tables import TableManager
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
@@ -55,7 +56,7 @@ class Positions(Protocol):
     """Who knows where each partition goes on: the engine, from its recovered state."""
 
     def position(self, partition: int, committed: int | None) -> int | None:
-        """Offset to read next; None lets the consumer's reset policy decide."""
+        """Offset to read next; None is the first there is."""
 
     async def quiesce(self) -> None:
         """Return when no batch is being scored."""
@@ -84,8 +85,34 @@ def fold(records: Sequence[ConsumerRecord], records_max: int) -> list[RecordBatc
     return batches
 
 
+#: A broker answers the requests of a connection in their order, so what is asked at a rebalance
+#: waits behind a fetch that waits for records.
+FETCH_WAIT_MS = 100
+
+
+class ConsumerThread(driver.AIOKafkaConsumerThread):
+    """Faust's thread around aiokafka's consumer, whose fetches wait for 1.5 s unless changed."""
+
+    def _create_consumer(self, loop: asyncio.AbstractEventLoop) -> Any:
+        consumer = super()._create_consumer(loop)
+        consumer._fetch_max_wait_ms = FETCH_WAIT_MS
+        return consumer
+
+
+class TableRegistry(TableManager):
+    """Faust's table manager without its second of waiting at start: there are no Faust tables."""
+
+    async def on_start(self) -> None:
+        """Go on at once."""
+        await self._update_channels()
+        await self.recovery.start()
+
+
 class Consumer(driver.Consumer):
     """Faust's aiokafka consumer, folding records and leaving positions to the engine."""
+
+    def _new_consumer_thread(self) -> ConsumerThread:
+        return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     @property
     def _options(self) -> BatchingOptions:
@@ -120,14 +147,16 @@ class Consumer(driver.Consumer):
         """Go to where the recovered state ends, whatever the group has committed."""
         committed = await self.seek_to_committed()
         sources = [tp for tp in self.assignment() if tp.topic == self._options.source_topic]
-        begins = await self.earliest_offsets(*sources)
-        ends = await self.highwaters(*sources)
+        begins, ends = await asyncio.gather(
+            self.earliest_offsets(*sources), self.highwaters(*sources)
+        )
         for tp in sources:
             group_offset = committed.get(tp)
             position = self._options.positions.position(tp.partition, group_offset)
-            if position is not None:
-                verify_position(tp.topic, tp.partition, position, begins[tp], ends[tp])
-                await self._seek(tp, position)
+            if position is None:  # what was fetched before the flow began is gone, so say it
+                position = begins[tp]
+            verify_position(tp.topic, tp.partition, position, begins[tp], ends[tp])
+            await self._seek(tp, position)
             self._read_offset[tp] = None
         await asyncio.sleep(0)
 

@@ -250,3 +250,17 @@ def test_standing_still_too_long_is_a_failure(
         assert "records wait but no offset has moved for 5 s" == str(engine.failure)
 
     asyncio.run(work())
+
+
+def test_between_assignments_the_group_is_believed(new_engine: NewEngine, traffic: Traffic) -> None:
+    """Faust asks while partitions are on their way: nobody's state has lost anything then."""
+
+    async def work() -> None:
+        engine = new_engine()
+        assert 3 == engine.position(0, 3)
+        await engine.assign([0], 1)
+        await engine.score(0, records(traffic.keys[:3], traffic.values[:3]), 1)
+        await engine.release()
+        assert 7 == engine.position(0, 7)
+
+    run_async(work())
