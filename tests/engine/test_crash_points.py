@@ -112,7 +112,7 @@ def letters(broker: FakeBroker) -> set[tuple[bytes, bytes | None]]:
 
 @pytest.mark.parametrize("exactly", [False, True], ids=["at_least_once", "exactly_once"])
 @settings(
-    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(crashes=st.lists(CRASHES, max_size=4))
 def test_killed_anywhere_the_end_is_that_of_an_undisturbed_run(

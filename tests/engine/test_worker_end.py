@@ -67,7 +67,8 @@ def test_a_flood_of_refusals_stops_its_partition_only(
     assert wait_until(lambda: worker.get("/readyz")[0] == 503, 10)
     assert (200, True) == (worker.get("/healthz")[0], worker.is_alive)
     found = deployment.found(ROWS + 31)
-    assert (ROWS, 40) == (len(found.verdicts), len(found.letters))
+    assert ROWS == len(found.verdicts)
+    assert 31 <= len(found.letters) < 31 + 10  # the batch that passed the limit is kept whole
     [stopped] = worker.logged("partition_stopped")
     assert 0 == stopped["partition"]
     assert "more than 30 records in a row were refused; mend their producer" in stopped["reason"]
