@@ -79,8 +79,14 @@ class Engine:
             logs = {p: await self._new_log(p) for p in stores}
             await asyncio.gather(*(one.open() for one in logs.values()))
             timeout_s = self._settings.stall_timeout_s
-            new_consumer = self._outside.consumer
-            await recover(stores, self._changelog, self._client, timeout_s, new_consumer)
+            await recover(
+                stores,
+                self._changelog,
+                self._client,
+                timeout_s,
+                self._outside.consumer,
+                is_fenced=self._settings.guarantee == "exactly_once",
+            )
             self._tasks = {p: self._new_task(p, stores[p], logs[p]) for p in stores}
         except BaseException:
             await asyncio.gather(*(one.close() for one in logs.values()), return_exceptions=True)

@@ -1,7 +1,7 @@
 """Recovery: bring a partition's store up to the end of its changelog before scoring goes on."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -10,7 +10,9 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from streamapp.engine import metrics
 from streamapp.engine.store import PARTITION_STATE_KEY, USER_PREFIX, Store
+from streamapp.features import profile
 from streamapp.features.profile import ProfileError, unseal
+from streamapp.scoring import partition_state
 
 log = structlog.get_logger()
 
@@ -18,6 +20,9 @@ log = structlog.get_logger()
 _RECORDS_MAX: Final = 4096
 #: A changelog ends with the marker of a transaction, which is no record: this is waited in vain.
 _POLL_MS: Final = 20
+
+
+_Item = tuple[bytes, bytes | None]
 
 
 class RecoveryError(Exception):
@@ -29,6 +34,7 @@ class _Progress:
     store: Store
     offset: int
     end: int
+    is_fenced: bool
 
     @property
     def is_done(self) -> bool:
@@ -58,10 +64,13 @@ async def recover(
     client: Mapping[str, Any],
     timeout_s: float,
     new_consumer: Callable[..., AIOKafkaConsumer] = AIOKafkaConsumer,
+    *,
+    is_fenced: bool = True,
 ) -> None:
     """Apply to each partition's store what its changelog holds beyond it.
 
-    `timeout_s` bounds the time without progress. Raises RecoveryError.
+    Where no fence kept an earlier owner from writing after its successor, what is older than what
+    is known is passed over. `timeout_s` bounds the time without progress. Raises RecoveryError.
     """
     if not stores:
         return
@@ -75,7 +84,7 @@ async def recover(
     )
     await consumer.start()
     try:
-        progress = await _open(consumer, stores, changelog)
+        progress = await _open(consumer, stores, changelog, is_fenced)
         await _follow(consumer, progress, timeout_s)
     finally:
         await consumer.stop()
@@ -85,7 +94,7 @@ async def recover(
 
 
 async def _open(
-    consumer: AIOKafkaConsumer, stores: Mapping[int, Store], changelog: str
+    consumer: AIOKafkaConsumer, stores: Mapping[int, Store], changelog: str, is_fenced: bool
 ) -> dict[TopicPartition, _Progress]:
     topic_partitions = {TopicPartition(changelog, partition): partition for partition in stores}
     consumer.assign(list(topic_partitions))
@@ -104,7 +113,7 @@ async def _open(
             )
         first = max(offset + 1, begins[tp])
         consumer.seek(tp, first)
-        progress[tp] = _Progress(store, first - 1, ends[tp])
+        progress[tp] = _Progress(store, first - 1, ends[tp], is_fenced)
     return progress
 
 
@@ -148,8 +157,33 @@ def _apply(progress: _Progress, partition: int, records: list[Any]) -> None:
     for (key, value), record in zip(items, records, strict=True):
         _verify(key, value, partition, record.offset)
     progress.offset = records[-1].offset
+    if not progress.is_fenced:
+        items = _newest(progress.store, items)
     progress.store.write(items, progress.offset)
     metrics.RECOVERED_RECORDS.inc(len(records))
+
+
+def _newest(store: Store, items: Sequence[_Item]) -> list[_Item]:
+    """Items without those that are older, by source offset, than one before them or in the store.
+
+    An earlier owner's late state is not wrong, for all owners compute the same, but over.
+    """
+    keys = list({key for key, _ in items})
+    known = zip(keys, store.get_many(keys), strict=True)
+    newest = {key: _source_offset(key, value) for key, value in known if value is not None}
+    kept = []
+    for key, value in items:
+        offset = newest.get(key, -1) if value is None else _source_offset(key, value)
+        if offset >= newest.get(key, -1):
+            newest[key] = offset
+            kept.append((key, value))
+    return kept
+
+
+def _source_offset(key: bytes, value: bytes) -> int:
+    if key == PARTITION_STATE_KEY:
+        return partition_state.source_offset(value)
+    return profile.source_offset(value)
 
 
 def _verify(key: bytes | None, value: bytes | None, partition: int, offset: int) -> None:

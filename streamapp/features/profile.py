@@ -67,6 +67,9 @@ ProfileBlock = NDArray[Any]
 """An array of `PROFILE` records; slots of it are users."""
 
 _CHECKSUM: Final = slice(4, 8)
+_SOURCE_OFFSET: Final = slice(8, 16)
+assert PROFILE.fields is not None
+assert PROFILE.fields["source_offset"][1] == _SOURCE_OFFSET.start
 
 
 class ProfileError(Exception):
@@ -106,6 +109,11 @@ def unseal(image: bytes) -> bytes:
     if _checksum_of(image) != int.from_bytes(image[_CHECKSUM], "little"):
         raise ProfileError("profile checksum differs: the stored bytes are damaged")
     return image
+
+
+def source_offset(image: bytes) -> int:
+    """Source offset of the last event applied to a stored profile."""
+    return int.from_bytes(image[_SOURCE_OFFSET], "little", signed=True)
 
 
 def _checksum_of(image: bytes) -> int:

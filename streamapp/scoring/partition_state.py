@@ -64,6 +64,11 @@ class PartitionState:
         return cls(model_version, half_space, offset, clock)
 
 
+def source_offset(image: bytes) -> int:
+    """Source offset of the last record that a stored state holds."""
+    return int(_HEADER.unpack_from(image)[2])
+
+
 def _checksum_of(image: bytes) -> int:
     """CRC-32 of all bytes but its own."""
     return zlib.crc32(image[_CHECKSUM.stop :], zlib.crc32(image[: _CHECKSUM.start]))

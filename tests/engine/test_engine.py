@@ -49,7 +49,7 @@ def new_engine(
         broker = brokers.setdefault(partition, FakeBroker())
         return FakeLog(broker, faults, transactional=False)
 
-    async def recover(*_: object) -> None:
+    async def recover(*_: object, **_options: object) -> None:
         """The stores are up to date."""
 
     monkeypatch.setattr(Engine, "_new_log", new_log)
