@@ -79,7 +79,7 @@ def _progress(state: DemoState, total: int) -> Table:
 
 def _table(figures: dict[str, Any]) -> Table:
     broker = figures["broker"]
-    table = Table(title=f"streamapp on {broker['kind']} {broker['version']}, simulated payments")
+    table = Table(title=f"simulated payments on {broker['kind']} {broker['version']}")
     table.add_column("figure")
     table.add_column("value", justify="right")
     for name in ("transactions", "verdicts", "dead_letters", "duplicates", "anomalies", "alerts"):
