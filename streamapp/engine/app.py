@@ -87,9 +87,11 @@ def _attach_agent(app: ScoringApp, engine: Engine, source: Any) -> None:
     @app.agent(source, name="score")
     async def score(stream: Any) -> None:
         async for event in stream.events():
-            message = event.message
+            message, fetched = event.message, event.value
             try:
-                await engine.score(message.partition, event.value, message.generation_id)
+                if message.generation_id == app.consumer_generation_id:
+                    cast(Consumer, app.consumer).verify_order(message.tp, fetched)
+                await engine.score(message.partition, fetched.records, message.generation_id)
             except Exception as error:  # restarting the agent alone would lose the batch
                 log.exception("scoring_failed", partition=message.partition)
                 engine.failure = engine.failure or error
@@ -132,10 +134,8 @@ def _attach_timers(
             engine.tell_again(moved)
 
     async def watch() -> None:
-        ends: dict[int, int | None] = {}
-        for partition in engine.partitions:
-            ends[partition] = app.consumer.highwater(TP(source_topic, partition))
-        engine.watch(ends)
+        consumer = cast(Consumer, app.consumer)
+        engine.watch({p: consumer.end_of_records(TP(source_topic, p)) for p in engine.partitions})
 
     app.timer(settings.checkpoint_interval_ms / 1000, name="checkpoint")(checkpoint)
     app.timer(COMMIT_INTERVAL_S, name="commit")(commit)

@@ -189,12 +189,12 @@ class Engine:
     def watch(self, ends: dict[int, int | None]) -> None:
         """Note lag by the partitions' end offsets; fail when it stands still too long."""
         lags = {
-            p: end - (task.committable or 0)
+            p: max((ends.get(p) or 0) - (task.committable or 0), 0)
             for p, task in self._tasks.items()
-            if (end := ends.get(p)) is not None and p not in self._stopped
+            if p not in self._stopped
         }
         for partition, lag in lags.items():
-            metrics.LAG_RECORDS.labels(partition).set(max(lag, 0))
+            metrics.LAG_RECORDS.labels(partition).set(lag)
         metrics.READY.set(self.is_ready)
         now = asyncio.get_running_loop().time()
         done = {p: task.committable for p, task in self._tasks.items()}

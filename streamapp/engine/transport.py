@@ -21,17 +21,29 @@ from faust.types import TP
 from streamapp.engine.recovery import verify_position
 
 
+class GapError(Exception):
+    """Records were fetched and never arrived: going on would lose them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """Records of one partition, and where the consumer stood before them (None: not known).
+
+    Offsets may jump inside a topic, so only the place before tells whether anything is missing.
+    """
+
+    records: list[ConsumerRecord]
+    follows: int | None
+
+
 @dataclass(slots=True)
 class RecordBatch:
-    """Records of one partition, in the shape of one record; its offset is the last one's.
-
-    `value` is the list of records.
-    """
+    """Records of one partition, in the shape of one record; its offset is the last one's."""
 
     topic: str
     partition: int
     offset: int
-    value: list[ConsumerRecord]
+    value: Fetched
     key: None = None
     timestamp: int | None = None
     timestamp_type: int = 0
@@ -73,15 +85,19 @@ class BatchingOptions:
     auth: Mapping[str, Any] = field(default_factory=dict)
 
 
-def fold(records: Sequence[ConsumerRecord], records_max: int) -> list[RecordBatch]:
+def fold(
+    records: Sequence[ConsumerRecord], records_max: int, follows: int | None = None
+) -> list[RecordBatch]:
     """Cut records of one partition into batches of at most `records_max`."""
     batches = []
     for start in range(0, len(records), records_max):
         chunk = list(records[start : start + records_max])
         last = chunk[-1]
+        value = Fetched(chunk, follows)
         batches.append(
-            RecordBatch(last.topic, last.partition, last.offset, chunk, timestamp=last.timestamp)
+            RecordBatch(last.topic, last.partition, last.offset, value, timestamp=last.timestamp)
         )
+        follows = last.offset + 1
     return batches
 
 
@@ -93,10 +109,66 @@ FETCH_WAIT_MS = 100
 class ConsumerThread(driver.AIOKafkaConsumerThread):
     """Faust's thread around aiokafka's consumer, whose fetches wait for 1.5 s unless changed."""
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._fetches: set[asyncio.Task[Any]] = set()
+        self._next: dict[TP, int] = {}
+        self._started_at: dict[TP, int] = {}
+
     def _create_consumer(self, loop: asyncio.AbstractEventLoop) -> Any:
         consumer = super()._create_consumer(loop)
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS
+        consumer._isolation_level = "read_committed"  # a payment that was aborted is none
         return consumer
+
+    def end_of_records(self, tp: TP) -> int | None:
+        """Offset behind the last record there is; None while nothing is to come or known.
+
+        Behind the last record there may be markers of transactions, which nobody ever gets.
+        """
+        consumer = self._ensure_consumer()
+        subscription = consumer._subscription.subscription
+        if subscription is None or subscription.assignment is None:
+            return None
+        if tp not in subscription.assignment.tps or tp not in self._next:
+            return None
+        state, end = subscription.assignment.state_value(tp), consumer.last_stable_offset(tp)
+        if end is not None and state.has_valid_position and state.position < end:
+            return int(end)
+        return self._next[tp] if self._next[tp] > self._started_at[tp] else None
+
+    async def _fetch_records(self, *arguments: Any, **options: Any) -> dict[TP, list[RecordBatch]]:
+        fetch = asyncio.ensure_future(super()._fetch_records(*arguments, **options))
+        self._fetches.add(fetch)
+        try:
+            found = await fetch
+        except asyncio.CancelledError:
+            if not fetch.cancelled():
+                raise
+            return {}
+        finally:
+            self._fetches.discard(fetch)
+        return {tp: self._folded(tp, records) for tp, records in found.items() if records}
+
+    def _folded(self, tp: TP, records: Sequence[ConsumerRecord]) -> list[RecordBatch]:
+        follows, self._next[tp] = self._next.get(tp), records[-1].offset + 1
+        return fold(records, cast(Any, self.app).batching.records_max, follows)
+
+    async def go_to(self, positions: Mapping[TP, int]) -> None:
+        """Read on from these positions. Runs on the thread's own loop.
+
+        Faust forgets a fetch that a rebalance interrupts, but the fetch goes on, for seconds, and
+        takes the first records of the next assignment with it: so it is ended first.
+        """
+        for fetch in self._fetches:
+            fetch.cancel()
+        if self._fetches:
+            await asyncio.wait(self._fetches)
+        assigned = self.assignment()
+        for tp, position in positions.items():
+            if tp in assigned:  # else the next rebalance has begun
+                self.seek(tp, position)
+        self._next, self._started_at = dict(positions), dict(positions)
 
 
 class TableRegistry(TableManager):
@@ -111,6 +183,12 @@ class TableRegistry(TableManager):
 class Consumer(driver.Consumer):
     """Faust's aiokafka consumer, folding records and leaving positions to the engine."""
 
+    _thread: ConsumerThread
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._expected: dict[TP, int] = {}
+
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
@@ -118,9 +196,23 @@ class Consumer(driver.Consumer):
     def _options(self) -> BatchingOptions:
         return cast(BatchingOptions, cast(Any, self.app).batching)
 
-    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
-        records = await super()._getmany(active_partitions, timeout)
-        return {tp: fold(found, self._options.records_max) for tp, found in records.items()}
+    def verify_order(self, tp: TP, fetched: Fetched) -> None:
+        """Nothing was fetched between the last batch (or the last seek) and this one.
+
+        Raises GapError.
+        """
+        expected = self._expected.get(tp, 0)
+        if fetched.follows is None or fetched.follows > expected:
+            raise GapError(
+                f"{tp.topic}[{tp.partition}] goes on at {fetched.follows}, expected {expected}: "
+                f"the records between were fetched and lost on the way; they are read again when "
+                f"the worker is started again"
+            )
+        self._expected[tp] = max(expected, fetched.records[-1].offset + 1)
+
+    def end_of_records(self, tp: TP) -> int | None:
+        """Offset behind the last record there is; None while nothing is to come or known."""
+        return self._thread.end_of_records(tp)
 
     def ack(self, message: Any) -> bool:
         """Forget the message; what is done is known by the checkpoint alone."""
@@ -150,15 +242,16 @@ class Consumer(driver.Consumer):
         begins, ends = await asyncio.gather(
             self.earliest_offsets(*sources), self.highwaters(*sources)
         )
+        positions = {}
         for tp in sources:
-            group_offset = committed.get(tp)
-            position = self._options.positions.position(tp.partition, group_offset)
-            if position is None:  # what was fetched before the flow began is gone, so say it
-                position = begins[tp]
-            verify_position(tp.topic, tp.partition, position, begins[tp], ends[tp])
-            await self._seek(tp, position)
+            position = self._options.positions.position(tp.partition, committed.get(tp))
+            positions[tp] = begins[tp] if position is None else position
+            verify_position(tp.topic, tp.partition, positions[tp], begins[tp], ends[tp])
             self._read_offset[tp] = None
-        await asyncio.sleep(0)
+        thread = self._thread
+        going = asyncio.run_coroutine_threadsafe(thread.go_to(positions), thread.thread_loop)
+        await asyncio.wrap_future(going)
+        self._expected = positions
 
     async def commit_positions(self, positions: Mapping[int, int]) -> bool:
         """Tell the group how far the source partitions are done."""

@@ -20,8 +20,8 @@ def test_folding_keeps_every_record_in_order(offsets: list[int], records_max: in
     """The batches one after another are the records; each is full but the last."""
     found = [record(offset) for offset in offsets]
     batches = fold(found, records_max)
-    assert found == list(chain.from_iterable(batch.value for batch in batches))
-    sizes = [len(batch.value) for batch in batches]
+    assert found == list(chain.from_iterable(batch.value.records for batch in batches))
+    sizes = [len(batch.value.records) for batch in batches]
     assert all(size == records_max for size in sizes[:-1])
     assert all(1 <= size <= records_max for size in sizes)
 
@@ -30,7 +30,7 @@ def test_folding_keeps_every_record_in_order(offsets: list[int], records_max: in
 def test_a_batch_stands_where_its_last_record_stands(offsets: list[int], records_max: int) -> None:
     """Offset, time and place are the last record's, so that nothing is taken for done too early."""
     for batch in fold([record(offset) for offset in offsets], records_max):
-        last = batch.value[-1]
+        last = batch.value.records[-1]
         expected = (last.topic, last.partition, last.offset, last.timestamp)
         assert expected == (batch.topic, batch.partition, batch.offset, batch.timestamp)
 
@@ -39,4 +39,12 @@ def test_a_batch_stands_where_its_last_record_stands(offsets: list[int], records
 def test_batches_are_as_few_as_the_bound_allows(count: int, sizes: list[int]) -> None:
     """At the bound there is one batch, one record more begins another."""
     batches = fold([record(offset) for offset in range(count)], 7)
-    assert sizes == [len(batch.value) for batch in batches]
+    assert sizes == [len(batch.value.records) for batch in batches]
+
+
+@given(OFFSETS, st.integers(1, 70))
+def test_each_batch_says_what_it_follows(offsets: list[int], records_max: int) -> None:
+    """The first where the consumer stood, each other one the batch before: so a loss shows."""
+    batches = fold([record(offset) for offset in offsets], records_max, 7)
+    follows = [batch.value.follows for batch in batches]
+    assert [7, *(batch.offset + 1 for batch in batches)][: len(batches)] == follows
