@@ -22,7 +22,10 @@ class Breakable(Protocol):
     restart: Callable[[], None]
 
 
-@pytest.mark.parametrize("guarantee", ["exactly_once", "at_least_once"])
+@pytest.mark.parametrize(
+    "guarantee",
+    ["exactly_once", pytest.param("at_least_once", marks=pytest.mark.campaign)],
+)
 def test_a_broker_that_comes_back_finds_the_end_undisturbed(
     deployment: Deployment, shipped_model: ModelArtifact, kafka_broker: Breakable, guarantee: str
 ) -> None:
