@@ -89,9 +89,8 @@ def _attach_agent(app: ScoringApp, engine: Engine, source: Any) -> None:
         async for event in stream.events():
             message, fetched = event.message, event.value
             try:
-                if message.generation_id == app.consumer_generation_id:
-                    cast(Consumer, app.consumer).verify_order(message.tp, fetched)
-                await engine.score(message.partition, fetched.records, message.generation_id)
+                if cast(Consumer, app.consumer).is_next(message.tp, fetched):
+                    await engine.score(message.partition, fetched.records, message.generation_id)
             except Exception as error:  # restarting the agent alone would lose the batch
                 log.exception("scoring_failed", partition=message.partition)
                 engine.failure = engine.failure or error

@@ -30,10 +30,13 @@ class Fetched:
     """Records of one partition, and where the consumer stood before them (None: not known).
 
     Offsets may jump inside a topic, so only the place before tells whether anything is missing.
+    seeks: how often the consumer had been told where to read; what was fetched before the last
+    time is read again.
     """
 
     records: list[ConsumerRecord]
     follows: int | None
+    seeks: int
 
 
 @dataclass(slots=True)
@@ -86,14 +89,17 @@ class BatchingOptions:
 
 
 def fold(
-    records: Sequence[ConsumerRecord], records_max: int, follows: int | None = None
+    records: Sequence[ConsumerRecord],
+    records_max: int,
+    follows: int | None = None,
+    seeks: int = 0,
 ) -> list[RecordBatch]:
     """Cut records of one partition into batches of at most `records_max`."""
     batches = []
     for start in range(0, len(records), records_max):
         chunk = list(records[start : start + records_max])
         last = chunk[-1]
-        value = Fetched(chunk, follows)
+        value = Fetched(chunk, follows, seeks)
         batches.append(
             RecordBatch(last.topic, last.partition, last.offset, value, timestamp=last.timestamp)
         )
@@ -113,6 +119,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         super().__init__(*arguments, **options)
         self._fetches: set[asyncio.Task[Any]] = set()
         self._next: dict[TP, int] = {}
+        self._seeks = 0
         self._started_at: dict[TP, int] = {}
 
     def _create_consumer(self, loop: asyncio.AbstractEventLoop) -> Any:
@@ -152,23 +159,37 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     def _folded(self, tp: TP, records: Sequence[ConsumerRecord]) -> list[RecordBatch]:
         follows, self._next[tp] = self._next.get(tp), records[-1].offset + 1
-        return fold(records, cast(Any, self.app).batching.records_max, follows)
+        records_max = cast(Any, self.app).batching.records_max
+        return fold(records, records_max, follows, self._seeks)
 
-    async def go_to(self, positions: Mapping[TP, int]) -> None:
-        """Read on from these positions. Runs on the thread's own loop.
+    async def go_to(self, positions: Mapping[TP, int]) -> int:
+        """Read on from these positions; how often this was done. Runs on the thread's own loop.
 
-        Faust forgets a fetch that a rebalance interrupts, but the fetch goes on, for seconds, and
-        takes the first records of the next assignment with it: so it is ended first.
+        A fetch that a rebalance interrupts goes on and takes the first records of the next
+        assignment with it: so it is ended first.
         """
         for fetch in self._fetches:
             fetch.cancel()
         if self._fetches:
             await asyncio.wait(self._fetches)
+        self._seeks += 1
         assigned = self.assignment()
         for tp, position in positions.items():
             if tp in assigned:  # else the next rebalance has begun
                 self.seek(tp, position)
         self._next, self._started_at = dict(positions), dict(positions)
+        return self._seeks
+
+
+class NoReadOffsets(dict[TP, int | None]):
+    """Faust drops what lies before the last offset it has read, and after a seek back that loses
+    records: so it is let remember none."""
+
+    def __getitem__(self, tp: TP) -> None:
+        """Nothing has been read."""
+
+    def __setitem__(self, tp: TP, offset: int | None) -> None:
+        """Forgotten at once."""
 
 
 class TableRegistry(TableManager):
@@ -187,7 +208,9 @@ class Consumer(driver.Consumer):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        self._read_offset = NoReadOffsets()
         self._expected: dict[TP, int] = {}
+        self._seeks = 0
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -196,11 +219,13 @@ class Consumer(driver.Consumer):
     def _options(self) -> BatchingOptions:
         return cast(BatchingOptions, cast(Any, self.app).batching)
 
-    def verify_order(self, tp: TP, fetched: Fetched) -> None:
-        """Nothing was fetched between the last batch (or the last seek) and this one.
+    def is_next(self, tp: TP, fetched: Fetched) -> bool:
+        """Whether these records are to be scored; not if they will be read again.
 
-        Raises GapError.
+        Raises GapError where something was fetched between the last batch and this one.
         """
+        if fetched.seeks < self._seeks:
+            return False
         expected = self._expected.get(tp, 0)
         if fetched.follows is None or fetched.follows > expected:
             raise GapError(
@@ -209,6 +234,7 @@ class Consumer(driver.Consumer):
                 f"the worker is started again"
             )
         self._expected[tp] = max(expected, fetched.records[-1].offset + 1)
+        return True
 
     def end_of_records(self, tp: TP) -> int | None:
         """Offset behind the last record there is; None while nothing is to come or known."""
@@ -247,10 +273,9 @@ class Consumer(driver.Consumer):
             position = self._options.positions.position(tp.partition, committed.get(tp))
             positions[tp] = begins[tp] if position is None else position
             verify_position(tp.topic, tp.partition, positions[tp], begins[tp], ends[tp])
-            self._read_offset[tp] = None
         thread = self._thread
         going = asyncio.run_coroutine_threadsafe(thread.go_to(positions), thread.thread_loop)
-        await asyncio.wrap_future(going)
+        self._seeks = await asyncio.wrap_future(going)
         self._expected = positions
 
     async def commit_positions(self, positions: Mapping[int, int]) -> bool:
