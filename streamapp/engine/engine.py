@@ -85,7 +85,7 @@ class Engine:
                 self._client,
                 timeout_s,
                 self._outside.consumer,
-                is_fenced=self._settings.guarantee == "exactly_once",
+                is_fenced=all(one.is_fenced for one in logs.values()),
             )
             self._tasks = {p: self._new_task(p, stores[p], logs[p]) for p in stores}
         except BaseException:

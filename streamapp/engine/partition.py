@@ -208,12 +208,21 @@ class PartitionTask:
             state = self._state.to_bytes(self._scorer.model.half_space_trees)
             self._output.cut()
         items = [*snapshot.items, (PARTITION_STATE_KEY, state)]
-        changelog_offset = await self._output.commit(items, offset + 1)
-        self._store.write(items, changelog_offset)
+        last = await self._output.commit(items, offset + 1)
+        self._write_store(items, last)
         self._table.release(snapshot)
         assert offset > self._checkpointed, "checkpoints only move forward"
         self._checkpointed = offset
         return len(snapshot.items)
+
+    def _write_store(self, items: Sequence[tuple[bytes, bytes]], last: int) -> None:
+        """Where others may have written in between, the store holds only what came before them.
+
+        Recovery goes on from there, and takes the newer of theirs and ours.
+        """
+        applied = self._store.changelog_offset
+        is_all = self._output.is_fenced or last == applied + len(items)
+        self._store.write(items, last if is_all else applied)
 
     async def close(self, timeout_s: float) -> None:
         """Make a last checkpoint if time allows, and release log and store, in time for each.

@@ -41,10 +41,15 @@ class LogError(Exception):
 
 
 class PartitionLog(Protocol):
-    """Where one source partition's output goes, in the order it is appended."""
+    """Where one source partition's output goes, in the order it is appended.
+
+    is_fenced: after `open` an earlier owner can't write any more.
+    """
+
+    is_fenced: bool
 
     async def open(self) -> None:
-        """Get ready; an earlier owner of the partition can't write any more where fenced."""
+        """Get ready; where fenced, lock an earlier owner of the partition out."""
 
     async def append(self, topic: str, messages: Sequence[Message]) -> None:
         """Send to the topic's partition of the same number. Raises LogError."""
@@ -153,6 +158,8 @@ class AtLeastOnceLog:
     The producer is shared by the worker's partitions and belongs to the engine.
     """
 
+    is_fenced = False
+
     def __init__(self, producer: AIOKafkaProducer, partition: int, changelog: str) -> None:
         self._sender = _Sender(producer, partition)
         self._changelog = changelog
@@ -189,6 +196,8 @@ class ExactlyOnceLog:
     earlier batch of the topic is on its way joins the next one, since a partition takes one record
     batch a round trip.
     """
+
+    is_fenced = True
 
     def __init__(
         self,

@@ -73,6 +73,7 @@ class FakeLog:
     """
 
     def __init__(self, broker: FakeBroker, faults: Faults, *, transactional: bool) -> None:
+        self.is_fenced = transactional
         self.broker = broker
         self.faults = faults
         self.transactional = transactional
