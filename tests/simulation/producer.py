@@ -1,0 +1,287 @@
+"""A producer with the surface and the manners of aiokafka's, on the simulated network.
+
+Like aiokafka it tries requests again that got no answer, keeps sequence numbers, sends a batch
+only when its partition is in the transaction, and after being fenced does nothing more. Like it,
+it sends on in the background when its user has stopped waiting.
+"""
+
+import asyncio
+from collections import defaultdict, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final, Literal
+
+from aiokafka import TopicPartition
+from aiokafka.errors import (
+    ConcurrentTransactions,
+    IllegalOperation,
+    KafkaConnectionError,
+    KafkaError,
+    NotEnoughReplicasError,
+    ProducerClosed,
+    RequestTimedOutError,
+)
+
+from tests.simulation.broker import Broker, ProducerId
+from tests.simulation.network import Network
+from tests.simulation.topic_log import Header, Message
+from tests.simulation.world import Process
+
+RETRIABLE: Final = (
+    KafkaConnectionError,
+    NotEnoughReplicasError,
+    RequestTimedOutError,
+    ConcurrentTransactions,
+)
+_BACKOFF_S: Final = 0.1
+_RECORD_OVERHEAD_BYTES: Final = 24
+
+_State = Literal["new", "ready", "open", "committing", "failed"]
+
+
+@dataclass(slots=True)
+class Batch:
+    """Records on their way as one."""
+
+    bytes_max: int
+    messages: list[Message] = field(default_factory=list)
+    filled_bytes: int = 61
+
+    def append(
+        self,
+        *,
+        timestamp: int,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Sequence[Header],
+    ) -> object | None:
+        """Add a record; None where it is too much."""
+        size = _RECORD_OVERHEAD_BYTES + len(key or b"") + len(value or b"")
+        if self.messages and self.filled_bytes + size > self.bytes_max:
+            return None
+        self.filled_bytes += size
+        self.messages.append((key, value, tuple(headers)))
+        return self
+
+    def size(self) -> int:
+        """Bytes so far."""
+        return self.filled_bytes
+
+    def record_count(self) -> int:
+        """Records so far."""
+        return len(self.messages)
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """Where a batch went."""
+
+    offset: int
+
+
+@dataclass(slots=True)
+class _Sending:
+    batch: Batch
+    topic: str
+    partition: int
+    sequence: int
+    confirmed: "asyncio.Future[Appended]"
+
+
+class SimulatedProducer:
+    """One producer of one process."""
+
+    def __init__(
+        self,
+        process: Process,
+        network: Network,
+        broker: Broker,
+        *,
+        max_batch_size: int,
+        transactional_id: str | None = None,
+        transaction_timeout_ms: int = 60_000,
+        **_options: Any,
+    ) -> None:
+        self._process = process
+        self._network = network
+        self._broker = broker
+        self._transactional_id = transactional_id
+        self._transaction_timeout_s = transaction_timeout_ms / 1000
+        self._batch_bytes_max = max_batch_size
+        self._id: ProducerId | None = None
+        self._state: _State = "new"
+        self._queue: deque[_Sending] = deque()
+        self._sequences: defaultdict[tuple[str, int], int] = defaultdict(int)
+        self._added: set[tuple[str, int]] = set()
+        self._offsets: tuple[Mapping[TopicPartition, int], str, asyncio.Future[None]] | None = None
+        self._ended: asyncio.Future[None] | None = None
+        self._wake: asyncio.Future[None] | None = None
+        self._sender: asyncio.Task[None] | None = None
+        self._is_closed = False
+
+    async def start(self) -> None:
+        """Connect and get a producer id."""
+        await self._request("connect", lambda: None)
+        self._id = await self._answered("init_producer", self._init)
+        self._state = "ready"
+        self._sender = self._process.loop.create_task(self._send_all())
+
+    def _init(self) -> ProducerId:
+        return self._broker.init_producer(self._transactional_id, self._transaction_timeout_s)
+
+    async def stop(self) -> None:
+        """Deliver what is queued; an open transaction stays as it is."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self._notify()
+        if self._sender is not None:
+            await asyncio.shield(self._sender)
+
+    def create_batch(self) -> Batch:
+        """An empty batch."""
+        return Batch(self._batch_bytes_max)
+
+    async def send_batch(
+        self, batch: Batch, topic: str, *, partition: int
+    ) -> "asyncio.Future[Appended]":
+        """Queue a batch; its confirmation to come."""
+        await self._hesitate()
+        if self._transactional_id is not None and self._state != "open":
+            raise IllegalOperation("Can't send messages while not in transaction")
+        if self._is_closed:
+            raise ProducerClosed
+        place = (topic, partition)
+        confirmed: asyncio.Future[Appended] = self._process.loop.create_future()
+        self._queue.append(_Sending(batch, topic, partition, self._sequences[place], confirmed))
+        self._sequences[place] += batch.record_count()
+        self._notify()
+        return confirmed
+
+    async def begin_transaction(self) -> None:
+        """Begin; the broker hears of it with the first partition."""
+        await self._hesitate()
+        assert self._state == "ready", f"Invalid state transition {self._state} -> open"
+        self._state = "open"
+        self._ended = self._process.loop.create_future()
+
+    async def send_offsets_to_transaction(
+        self, offsets: Mapping[TopicPartition, int], group: str
+    ) -> None:
+        """Make the group's offsets part of the transaction."""
+        if self._state != "open":
+            raise IllegalOperation("Not in the middle of a transaction")
+        done: asyncio.Future[None] = self._process.loop.create_future()
+        self._offsets = (dict(offsets), group, done)
+        self._notify()
+        await asyncio.shield(done)
+
+    async def commit_transaction(self) -> None:
+        """Commit when all that was queued has been delivered."""
+        assert self._state == "open", f"Invalid state transition {self._state} -> committing"
+        assert self._ended is not None
+        self._state = "committing"
+        self._notify()
+        await asyncio.shield(self._ended)
+
+    async def _hesitate(self) -> None:
+        """Metadata is known, or looked up first."""
+        draw = self._process.world.random
+        if draw.random() < 0.3:
+            await asyncio.sleep(0 if draw.random() < 0.7 else draw.uniform(0.0, 0.05))
+
+    def _notify(self) -> None:
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+    async def _send_all(self) -> None:
+        try:
+            while not await self._send_next():
+                pass
+        except KafkaError as error:
+            self._fail(error)
+
+    async def _send_next(self) -> bool:
+        """Do what comes next; True when there will be nothing more."""
+        if self._queue:
+            await self._deliver(self._queue[0])
+            self._queue.popleft()
+        elif self._is_closed:
+            return True
+        elif self._offsets is not None:
+            await self._deliver_offsets()
+        elif self._state == "committing":
+            await self._end()
+        else:
+            self._wake = self._process.loop.create_future()
+            await self._wake
+        return False
+
+    async def _deliver(self, sending: _Sending) -> None:
+        producer, place = self._known_id(), (sending.topic, sending.partition)
+        if self._transactional_id is not None and place not in self._added:
+            await self._answered(
+                "add_partition", lambda: self._broker.add_partition(producer, *place)
+            )
+            self._added.add(place)
+        try:
+            base = await self._answered(
+                "produce",
+                lambda: self._broker.produce(
+                    producer, sending.sequence, *place, sending.batch.messages
+                ),
+            )
+        except KafkaError as error:
+            if not sending.confirmed.done():
+                sending.confirmed.set_exception(error)
+        else:
+            if not sending.confirmed.done():
+                sending.confirmed.set_result(Appended(base))
+
+    async def _deliver_offsets(self) -> None:
+        assert self._offsets is not None
+        producer, (offsets, group, done) = self._known_id(), self._offsets
+        for (topic, partition), offset in offsets.items():
+            add = partial(self._broker.add_offsets, producer, group, topic, partition, offset)
+            await self._answered("add_offsets", add)
+        self._offsets = None
+        if not done.done():
+            done.set_result(None)
+
+    async def _end(self) -> None:
+        producer = self._known_id()
+        await self._answered("commit", lambda: self._broker.end_transaction(producer, outcome=True))
+        self._state = "ready"
+        self._added.clear()
+        assert self._ended is not None
+        if not self._ended.done():
+            self._ended.set_result(None)
+
+    def _fail(self, error: KafkaError) -> None:
+        """Fenced, or in a state the broker does not accept: nothing goes on."""
+        self._state = "failed"
+        waiting = [sending.confirmed for sending in self._queue]
+        waiting += [self._offsets[2]] if self._offsets is not None else []  # type: ignore[list-item]
+        waiting += [self._ended] if self._ended is not None else []  # type: ignore[list-item]
+        self._queue.clear()
+        for one in waiting:
+            if not one.done():
+                one.set_exception(error)
+
+    def _known_id(self) -> ProducerId:
+        assert self._id is not None
+        return self._id
+
+    async def _answered(self, name: str, action: Callable[[], Any]) -> Any:
+        """The answer, after as many attempts as it takes; raises what can't be tried again."""
+        while True:
+            try:
+                return await self._request(name, action)
+            except RETRIABLE as error:
+                if self._is_closed and name != "produce":
+                    raise ProducerClosed from error
+                await asyncio.sleep(_BACKOFF_S)
+
+    async def _request(self, name: str, action: Callable[[], Any]) -> Any:
+        return await self._network.request(self._process, name, action)
