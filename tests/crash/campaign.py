@@ -159,7 +159,7 @@ def run_rows(
     chosen: list[Row], directory: Path, *, seed: int, per_s: float = RATE_PER_S
 ) -> Iterator[tuple[LocalBroker, list[RowResult]]]:
     """Run the rows on a broker of their own; yields what is known after each and at the end."""
-    with LocalBroker.start("kafka") as broker:
+    with LocalBroker.start("kafka", directory=directory / "broker") as broker:
         campaign = Campaign(broker, directory, seed, per_s)
         try:
             for row in chosen:

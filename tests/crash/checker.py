@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -28,14 +28,20 @@ _SINK: Final = (sys.executable, "-m", "streamapp", "sink", "run", "parquet")
 _SINK_IDLE_S: Final = "2"
 _SINK_TIMEOUT_S: Final = 120
 _RECOVERY_TIMEOUT_S: Final = 60.0
+_EXAMPLES_MAX: Final = 20
+_NO_DIFFERENCES: Final = ("records", "profiles", "examples")
 
 
 @dataclass(slots=True)
 class Findings:
-    """Differences by kind; all must be 0. `records` and `profiles` say how much was compared."""
+    """Differences by kind; all must be 0. `records` and `profiles` say how much was compared.
+
+    examples: where the first of them are.
+    """
 
     records: int = 0
     profiles: int = 0
+    examples: list[str] = field(default_factory=list)
     lost: int = 0
     duplicate: int = 0
     differing_verdicts: int = 0
@@ -50,8 +56,15 @@ class Findings:
     @property
     def differences(self) -> int:
         """All of them."""
-        counts: dict[str, int] = asdict(self)
-        return sum(counts.values()) - self.records - self.profiles
+        counts: dict[str, int] = {
+            name: value for name, value in asdict(self).items() if name not in _NO_DIFFERENCES
+        }
+        return sum(counts.values())
+
+    def note(self, example: str) -> None:
+        """Keep it, unless there are enough."""
+        if len(self.examples) < _EXAMPLES_MAX:
+            self.examples.append(example)
 
 
 class _Verdict(msgspec.Struct):
@@ -76,7 +89,7 @@ def check(evidence: Evidence, model: ModelArtifact) -> Findings:
     anomalies = read_topic(kafka, topics.name("anomalies"), PARTITIONS)
     letters = read_topic(kafka, topics.name("dead_letters"), PARTITIONS)
     for partition, outcome in expected.items():
-        _check_verdicts(findings, outcome, verdicts[partition])
+        _check_verdicts(findings, partition, outcome, verdicts[partition])
         found = [(_offset(one), one.value) for one in anomalies[partition]]
         findings.differing_anomalies += _differing(outcome.anomalies.items(), found)
         dead = [(int(one.headers["dlq.offset"]), _letter(one)) for one in letters[partition]]
@@ -104,17 +117,26 @@ def _differing(expected: object, found: object) -> int:
     return int((left - right).total() + (right - left).total())
 
 
-def _check_verdicts(findings: Findings, outcome: Outcome, found: list[Record]) -> None:
-    seen: Counter[int] = Counter()
+def _check_verdicts(
+    findings: Findings, partition: int, outcome: Outcome, found: list[Record]
+) -> None:
+    first: dict[int, int] = {}
     last = -1
     for record in found:
         offset = _offset(record)
-        seen[offset] += 1
+        if offset in first:
+            findings.duplicate += 1
+            places = f"{first[offset]} and {record.offset}"
+            findings.note(f"[{partition}] {offset} has verdicts at {places}")
+        first.setdefault(offset, record.offset)
         findings.out_of_order += offset <= last
         last = offset
-        findings.differing_verdicts += record.value != outcome.verdicts.get(offset)
-    findings.duplicate += seen.total() - len(seen)
-    findings.lost += len(outcome.verdicts.keys() - seen.keys())
+        if record.value != outcome.verdicts.get(offset):
+            findings.differing_verdicts += 1
+            findings.note(f"[{partition}] {offset} has another verdict at {record.offset}")
+    for offset in sorted(outcome.verdicts.keys() - first.keys()):
+        findings.lost += 1
+        findings.note(f"[{partition}] {offset} has no verdict")
 
 
 def _check_state(
