@@ -6,6 +6,8 @@ SHELL := /bin/bash
 BIN := .venv/bin
 KIND ?= noida
 PORT ?= 9092
+SEEDS ?= 20000
+FIRST ?= 1
 
 .PHONY: help
 help: ## show this list
@@ -87,9 +89,6 @@ bench-throughput: setup ## measure the worker against the tutorial way (ARGS="--
 .PHONY: crash
 crash: setup test-servers ## break a real Kafka and its workers for half an hour (QUICK=1: 5 minutes; REPORT=out.json ARGS="--only zombie")
 	@$(BIN)/python -m tests.crash.campaign $(if $(QUICK),--quick) $(if $(REPORT),--report "$(REPORT)") $(ARGS)
-
-SEEDS ?= 20000
-FIRST ?= 1
 
 .PHONY: simulate
 simulate: setup ## simulate crashes of the checkpoint protocol (SEEDS=20000 FIRST=1)
