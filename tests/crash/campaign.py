@@ -5,6 +5,7 @@ rate, the fault so many times, then a check against an undisturbed run. Exit sta
 differs in anything, or does not recover by itself.
 """
 
+import logging
 import random
 import shutil
 import statistics
@@ -12,12 +13,14 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import msgspec
+import structlog
 import typer
 from confluent_kafka.admin import AdminClient
 from rich.console import Console
@@ -30,14 +33,21 @@ from streamapp.scoring.default_model import default_model_dir
 from tests.crash import rows
 from tests.crash.checker import Findings, check
 from tests.crash.faults import Row
-from tests.crash.stage import CampaignError, Evidence, Stage, open_stage
+from tests.crash.fleet import Stop
+from tests.crash.sinks import migrate
+from tests.crash.stage import SHUTDOWN_TIMEOUT_S, CampaignError, Evidence, Stage, open_stage
+from tests.servers.postgres import start_postgres
 
-RATE_PER_S: Final = 300.0
+#: A worker's own bound, and time for the supervisor to see its end.
+STOP_S_MAX: Final = 2 * SHUTDOWN_TIMEOUT_S + 1.0
 _CHECK_TIMEOUT_S: Final = 300.0
 _COLUMNS: Final = (
     "n",
     "kills",
+    "SIGTERMs",
+    "worst exit s",
     "own exits",
+    "rebalances",
     "records",
     "lost",
     "duplicate",
@@ -58,7 +68,11 @@ class RowResult:
     name: str
     faults: int = 0
     kills: int = 0
+    stops: list[Stop] = field(default_factory=list)
     own_exits: dict[int, int] = field(default_factory=dict)
+    #: Assignments while the fault lasted, beyond the first of each worker process.
+    rebalances: int = 0
+    rebalances_max: int | None = None
     ready_again_s: list[float] = field(default_factory=list)
     seconds: float = 0.0
     error: str = ""
@@ -66,18 +80,30 @@ class RowResult:
 
     @property
     def is_passed(self) -> bool:
-        """Nothing differs, and something was compared."""
-        return not self.error and not self.findings.differences and self.findings.records > 0
+        """Nothing differs, something was compared, and who was told to end did so in time."""
+        return not self.problem and not self.findings.differences and self.findings.records > 0
+
+    @property
+    def problem(self) -> str:
+        """What was wrong beside the findings; empty where nothing was."""
+        if self.error:
+            return self.error
+        if late := [stop for stop in self.stops if stop.code or stop.seconds > STOP_S_MAX]:
+            return f"ended at SIGTERM with another code than 0 or late: {late}"
+        if self.rebalances_max is not None and self.rebalances > self.rebalances_max:
+            return f"{self.rebalances} rebalances, expected at most {self.rebalances_max}"
+        return ""
 
 
 class Campaign:
     """Strikes row after row on one broker; what a row left is checked beside the next one."""
 
-    def __init__(self, broker: LocalBroker, directory: Path, seed: int, per_s: float) -> None:
+    def __init__(self, broker: LocalBroker, dsn: str, directory: Path, seed: int) -> None:
+        migrate(dsn)
         self._broker = broker
+        self._dsn = dsn
         self._directory = directory
         self._seed = seed
-        self._per_s = per_s
         self._checks = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
         self._open: list[tuple[RowResult, Future[Findings]]] = []
         self.results: list[RowResult] = []
@@ -86,7 +112,7 @@ class Campaign:
         """Strike, and hand the evidence to the checker."""
         if row.breaks_broker:
             self.finish_checks()
-        result = RowResult(row.name)
+        result = RowResult(row.name, rebalances_max=row.rebalances_max)
         self.results.append(result)
         started = time.monotonic()
         try:
@@ -116,8 +142,9 @@ class Campaign:
             row.name,
             self._directory,
             self._broker,
+            self._dsn,
             seed=self._seed,
-            per_s=self._per_s,
+            per_s=row.per_s,
             is_static=row.is_static,
             is_trapped=row.is_trapped,
             settings=row.settings,
@@ -125,10 +152,11 @@ class Campaign:
         try:
             stage.fleet.scale(row.workers)
             stage.settle(since=None)
+            before = stage.fleet.rebalances()
             row.strike(stage, row.count)
+            result.rebalances = stage.fleet.rebalances() - before
             stage.drain()
-            if bad := [code for code in stage.fleet.stop() if code != 0]:
-                raise CampaignError(f"{row.name}: workers ended with {bad} at SIGTERM")
+            stage.fleet.stop()
             return stage.evidence()
         finally:
             stage.fleet.destroy()
@@ -139,12 +167,14 @@ class Campaign:
 def _note(stage: Stage, result: RowResult) -> None:
     result.faults = len(stage.ready_again_s)
     result.kills = stage.fleet.kills
+    result.stops = list(stage.fleet.stops)
     result.own_exits = dict(stage.fleet.own_exits)
     result.ready_again_s = [round(seconds, 2) for seconds in stage.ready_again_s]
 
 
 def examine(evidence: Evidence) -> Findings:
     """Check in a process of its own; the topics of a row that passed are deleted."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     findings = check(evidence, load(default_model_dir()))
     if not findings.differences:
         admin = AdminClient({**evidence.kafka.librdkafka()})
@@ -156,11 +186,14 @@ def examine(evidence: Evidence) -> Findings:
 
 
 def run_rows(
-    chosen: list[Row], directory: Path, *, seed: int, per_s: float = RATE_PER_S
+    chosen: list[Row], directory: Path, *, seed: int
 ) -> Iterator[tuple[LocalBroker, list[RowResult]]]:
-    """Run the rows on a broker of their own; yields what is known after each and at the end."""
-    with LocalBroker.start("kafka", directory=directory / "broker") as broker:
-        campaign = Campaign(broker, directory, seed, per_s)
+    """Run the rows on servers of their own; yields what is known after each and at the end."""
+    with (
+        closing(start_postgres()) as postgres,
+        LocalBroker.start("kafka", directory=directory / "broker") as broker,
+    ):
+        campaign = Campaign(broker, postgres.url, directory, seed)
         try:
             for row in chosen:
                 campaign.run(row)
@@ -198,7 +231,7 @@ def main(
         report.write_bytes(msgspec.json.format(msgspec.json.encode(figures), indent=2) + b"\n")
     failed = [row for row in results if not row.is_passed]
     for row in failed:
-        _console.print(f"[red]{row.name}: {row.error or row.findings}[/red]")
+        _console.print(f"[red]{row.name}: {row.problem or row.findings}[/red]")
     if failed:
         _console.print(f"logs and state are in {directory}; again: --seed {seed}")
         raise typer.Exit(1)
@@ -226,7 +259,9 @@ def _table(results: list[RowResult], seed: int, serving: dict[str, str], seconds
         found, ready = row.findings, row.ready_again_s
         other = found.differences - found.lost - found.duplicate
         other -= found.differing_verdicts + found.differing_profiles
-        cells = [row.faults, row.kills, sum(row.own_exits.values()), found.records, found.lost]
+        cells: list[object] = [row.faults, row.kills, len(row.stops)]
+        cells += [max((stop.seconds for stop in row.stops), default="")]
+        cells += [sum(row.own_exits.values()), row.rebalances, found.records, found.lost]
         cells += [found.duplicate, found.differing_verdicts, found.differing_profiles, other]
         times = [f"{statistics.median(ready):.1f}", f"{max(ready):.1f}"] if ready else ["", ""]
         passed = "yes" if row.is_passed else "NO"

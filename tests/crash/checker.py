@@ -5,28 +5,21 @@ the pipeline over it once without a broker, and compares bytes.
 """
 
 import asyncio
-import os
-import subprocess
-import sys
 from collections import Counter
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Final
 
 import msgspec
-import pyarrow.dataset
 
 from streamapp.engine.recovery import RecoveryError, recover
 from streamapp.engine.store import StateStore
 from streamapp.scoring.artifact import ModelArtifact
 from tests.crash.reading import read_topic
+from tests.crash.sinks import NAMES, sink_row
 from tests.crash.stage import PARTITIONS, Evidence, committed
 from tests.crash.undisturbed import Outcome, Record, undisturbed
 
 _STATE_KEY: Final = b"p"
-_SINK: Final = (sys.executable, "-m", "streamapp", "sink", "run", "parquet")
-_SINK_IDLE_S: Final = "2"
-_SINK_TIMEOUT_S: Final = 120
 _RECOVERY_TIMEOUT_S: Final = 60.0
 _EXAMPLES_MAX: Final = 20
 _NO_DIFFERENCES: Final = ("records", "profiles", "examples")
@@ -97,7 +90,7 @@ def check(evidence: Evidence, model: ModelArtifact) -> Findings:
     _check_changelog(findings, evidence, expected)
     _check_stores(findings, evidence, expected)
     _check_offsets(findings, evidence, records)
-    _check_parquet(findings, evidence, expected)
+    _check_sinks(findings, evidence, expected)
     return findings
 
 
@@ -198,27 +191,13 @@ def _check_offsets(
         findings.differing_offsets += offsets.get(partition) != end
 
 
-def _check_parquet(findings: Findings, evidence: Evidence, expected: dict[int, Outcome]) -> None:
-    """A sink that reads all of it afterwards holds each verdict in exactly one row."""
-    directory = evidence.directory / "parquet"
-    _run_sink(evidence, directory)
-    table = pyarrow.dataset.dataset(directory, format="parquet").to_table(
-        columns=["source_partition", "source_offset", "verdict_id"]
-    )
-    found = [(row["source_partition"], row["source_offset"]) for row in table.to_pylist()]
-    wanted = [(p, offset) for p, outcome in expected.items() for offset in outcome.verdicts]
-    findings.differing_sink_rows += _differing(wanted, found)
-
-
-def _run_sink(evidence: Evidence, directory: Path) -> None:
-    settings = {**evidence.settings, "STREAMAPP_PARQUET__DIRECTORY": str(directory)}
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith("STREAMAPP_")}
-    with (evidence.directory / "parquet.log").open("wb") as log:
-        subprocess.run(
-            [*_SINK, "--until-idle", _SINK_IDLE_S],
-            env={**inherited, **settings},
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            timeout=_SINK_TIMEOUT_S,
-            check=True,
-        )
+def _check_sinks(findings: Findings, evidence: Evidence, expected: dict[int, Outcome]) -> None:
+    """Each verdict is in exactly one row of each sink, whenever the sink has read it."""
+    evidence.sinks.complete()
+    wanted = [
+        sink_row(partition, offset, payload)
+        for partition, outcome in expected.items()
+        for offset, payload in outcome.verdicts.items()
+    ]
+    for name in NAMES:
+        findings.differing_sink_rows += _differing(wanted, evidence.sinks.rows(name))

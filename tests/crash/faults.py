@@ -8,9 +8,12 @@ from dataclasses import dataclass, field
 from itertools import cycle
 from typing import Final
 
+from tests.crash import sinks
 from tests.crash.fleet import Worker, lose_state
 from tests.crash.stage import Stage
 
+#: Transactions a second.
+RATE_PER_S: Final = 300.0
 _COUNTS: Final = (4, 2, 3, 1)
 #: Time for an armed worker to come past its point.
 _TRAP_TIMEOUT_S: Final = 30.0
@@ -22,18 +25,23 @@ _NOTICE_S: Final = 1.0
 _ABORT_INTERVAL_S: Final = 10.0
 TRANSACTION_TIMEOUT_S: Final = 2.0
 
+Strike = Callable[[Stage, int], None]
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """A fault, how often it strikes, and what it needs."""
 
     name: str
-    strike: Callable[[Stage, int], None]
+    strike: Strike
     count: int
     workers: int = 4
     #: Static membership: a restarted worker takes its own place again, if it is back in time.
     is_static: bool = False
     is_trapped: bool = False
+    #: More than the members' starts bring about; None is any number.
+    rebalances_max: int | None = None
+    per_s: float = RATE_PER_S
     #: The broker itself is broken: nobody else may need it meanwhile.
     breaks_broker: bool = False
     settings: dict[str, str] = field(default_factory=dict)
@@ -41,7 +49,8 @@ class Row:
 
 def kill_one(stage: Stage, count: int) -> None:
     """kill -9 at a random time; every fourth time another one while the first recovers."""
-    while stage.fleet.kills < count:
+    until = stage.fleet.kills + count
+    while stage.fleet.kills < until:
         stage.pause(stage.rng.uniform(0.1, 1.0))
         first, second = stage.rng.sample(stage.fleet.wanted, 2)
         since = time.monotonic()
@@ -54,7 +63,8 @@ def kill_one(stage: Stage, count: int) -> None:
 
 def kill_all(stage: Stage, count: int) -> None:
     """kill -9 of every worker at once."""
-    while stage.fleet.kills < count:
+    until = stage.fleet.kills + count
+    while stage.fleet.kills < until:
         stage.pause(stage.rng.uniform(0.1, 1.0))
         since = time.monotonic()
         for worker in stage.fleet.wanted:
@@ -62,55 +72,63 @@ def kill_all(stage: Stage, count: int) -> None:
         stage.settle(since=since)
 
 
-def kill_at(*points: str, passes_max: int = 20) -> Callable[[Stage, int], None]:
-    """Workers die at named points, two at a time."""
+def strike_at(
+    *points: str, passes_max: int = 20, at_once: int = 2, by: signal.Signals = signal.SIGKILL
+) -> Strike:
+    """Workers are struck at named points, some at a time."""
 
     def strike(stage: Stage, count: int) -> None:
-        turn = cycle(points)
-        while stage.fleet.kills < count:
-            victims = stage.rng.sample(stage.fleet.wanted, 2)
+        turn, until = cycle(points), stage.fleet.ends + count
+        while stage.fleet.ends < until:
+            ends = stage.fleet.ends
+            victims = stage.rng.sample(stage.fleet.wanted, at_once)
             for worker in victims:
-                _order(stage, worker, next(turn), passes_max)
+                _order(stage, worker, next(turn), passes_max, by)
                 worker.send(signal.SIGUSR1)
-            since = _await_deaths(stage, stage.fleet.kills + len(victims))
+            since = _await_ends(stage, ends + len(victims))
             stage.settle(since=since)
 
     return strike
 
 
-def kill_in_recovery(*points: str) -> Callable[[Stage, int], None]:
-    """Workers lose their state, and die again while they rebuild it."""
+def strike_in_recovery(
+    *points: str, at_once: int = 2, by: signal.Signals = signal.SIGKILL
+) -> Strike:
+    """Workers are killed and lose their state, and are struck again while they rebuild it."""
 
     def strike(stage: Stage, count: int) -> None:
-        turn = cycle(points)
-        while stage.fleet.kills < count:
-            victims = stage.rng.sample(stage.fleet.wanted, 2)
-            kills = stage.fleet.kills
+        turn, until = cycle(points), stage.fleet.ends + count
+        while stage.fleet.ends < until:
+            victims = stage.rng.sample(stage.fleet.wanted, at_once)
+            ends = stage.fleet.ends
             for worker in victims:
                 stage.fleet.kill(worker)
                 lose_state(worker)
-                _order(stage, worker, next(turn), 1)
-            since = _await_deaths(stage, kills + 2 * len(victims))
+                _order(stage, worker, next(turn), 1, by)
+            since = _await_ends(stage, ends + 2 * len(victims))
             stage.settle(since=since)
 
     return strike
 
 
-def kill_in_rebalance(*points: str) -> Callable[[Stage, int], None]:
-    """Workers die while they give back or take over partitions, as another one leaves."""
+def strike_in_rebalance(
+    *points: str, at_once: int = 2, by: signal.Signals = signal.SIGKILL
+) -> Strike:
+    """Workers are struck while they give back or take over partitions, as another one leaves."""
 
     def strike(stage: Stage, count: int) -> None:
-        turn = cycle(points)
-        while stage.fleet.kills < count:
-            leaver, *victims = stage.rng.sample(stage.fleet.wanted, 3)
-            kills = stage.fleet.kills
+        turn, done = cycle(points), 0
+        while done < count:
+            leaver, *victims = stage.rng.sample(stage.fleet.wanted, 1 + at_once)
+            ends = stage.fleet.ends
             for worker in victims:
-                _order(stage, worker, next(turn), 3)
+                _order(stage, worker, next(turn), 3, by)
                 worker.send(signal.SIGUSR1)
                 _await_arming(stage, worker)
             stage.fleet.terminate(leaver)
-            since = _await_deaths(stage, kills + len(victims))
+            since = _await_ends(stage, ends + 1 + len(victims))
             stage.settle(since=since)
+            done += len(victims)
 
     return strike
 
@@ -122,6 +140,51 @@ def terminate(stage: Stage, count: int) -> None:
         since = time.monotonic()
         stage.fleet.terminate(stage.rng.choice(stage.fleet.wanted))
         stage.settle(since=since)
+
+
+def roll(stage: Stage, count: int) -> None:
+    """A rolling restart: SIGTERM and start of each worker in turn, so many in all."""
+    turn = cycle(stage.fleet.wanted)
+    for _ in range(count):
+        since = time.monotonic()
+        stage.fleet.terminate(next(turn))
+        stage.settle(since=since)
+
+
+def terminate_without_broker(stage: Stage, count: int) -> None:
+    """SIGTERM of every worker while the broker is away, noticed or not."""
+    workers, until = len(stage.fleet.wanted), stage.fleet.ends + count
+    while stage.fleet.ends < until:
+        stage.pause(stage.rng.uniform(0.5, 2.0))
+        ends = stage.fleet.ends
+        stage.broker.kill()
+        stage.pause(stage.rng.uniform(0.0, 4.0))
+        stage.fleet.scale(0)
+        _await_ends(stage, ends + workers)
+        _run_beside(stage, stage.broker.restart)
+        since = time.monotonic()
+        stage.fleet.scale(workers)
+        stage.settle(since=since)
+
+
+def kill_sinks(stage: Stage, count: int) -> None:
+    """Sinks run beside the workers and die of kill -9 again and again, workers now and then."""
+    running = {name: stage.sinks.start(name) for name in sinks.NAMES}
+    try:
+        for _ in range(count):
+            stage.pause(stage.rng.uniform(0.5, 8.0))
+            name = stage.rng.choice(sinks.NAMES)
+            running[name].kill()
+            running[name].wait()
+            running[name] = stage.sinks.start(name)
+            if stage.rng.random() < 0.25:
+                since = time.monotonic()
+                stage.fleet.kill(stage.rng.choice(stage.fleet.wanted))
+                stage.settle(since=since)
+    finally:
+        for process in running.values():
+            process.kill()
+            process.wait()
 
 
 def scale(stage: Stage, count: int) -> None:
@@ -177,7 +240,7 @@ def kill_broker(stage: Stage, count: int) -> None:
         stage.settle(since=time.monotonic())
 
 
-def lose_broker(seconds: float) -> Callable[[Stage, int], None]:
+def lose_broker(seconds: float) -> Strike:
     """The broker is away for long enough that every client gives up."""
 
     def strike(stage: Stage, count: int) -> None:
@@ -190,28 +253,30 @@ def lose_broker(seconds: float) -> Callable[[Stage, int], None]:
     return strike
 
 
-def each(*strikes: Callable[[Stage, int], None]) -> Callable[[Stage, int], None]:
-    """Several faults one after the other, each so many times."""
+def in_turn(*strikes: tuple[Strike, int]) -> Strike:
+    """Several faults one after the other, each so often."""
 
     def strike(stage: Stage, count: int) -> None:
-        for one in strikes:
-            one(stage, count)
+        for _ in range(count):
+            for one, times in strikes:
+                one(stage, times)
 
     return strike
 
 
-def _order(stage: Stage, worker: Worker, point: str, passes_max: int) -> None:
-    worker.order.write_text(f"{point} {stage.rng.randint(1, passes_max)}")
+def _order(stage: Stage, worker: Worker, point: str, passes_max: int, by: signal.Signals) -> None:
+    passes = stage.rng.randint(1, passes_max)
+    worker.order.write_text(f"{point} {passes} {int(by)}")
 
 
 def _await_arming(stage: Stage, worker: Worker) -> None:
     stage.wait_for(lambda: not worker.order.exists(), "arming", _TRAP_TIMEOUT_S)
 
 
-def _await_deaths(stage: Stage, kills: int) -> float:
-    """When the last of the workers died that were to die."""
-    stage.wait_for(lambda: stage.fleet.kills >= kills, "death at its point", _TRAP_TIMEOUT_S)
-    return max(worker.killed_at for worker in stage.fleet.wanted)
+def _await_ends(stage: Stage, ends: int) -> float:
+    """When the last of the workers ended that were struck."""
+    stage.wait_for(lambda: stage.fleet.ends >= ends, "an end at the named point", _TRAP_TIMEOUT_S)
+    return max(worker.struck_at for worker in stage.fleet.workers)
 
 
 def _run_beside(stage: Stage, work: Callable[[], None]) -> None:

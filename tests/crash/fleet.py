@@ -20,8 +20,16 @@ ROOT: Final = Path(__file__).parents[2]
 BACKOFF_S: Final = 0.5
 STOP_TIMEOUT_S: Final = 60.0
 _ANSWER_S: Final = 1.0
-#: Orderly, or before the worker listens to signals.
-_TERMINATED: Final = (0, -signal.SIGTERM)
+_STARTED: Final = b'"event": "health_served"'
+_ASSIGNED: Final = b'"event": "partitions_assigned"'
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """How a worker ended that was told to by SIGTERM."""
+
+    code: int
+    seconds: float
 
 
 @dataclass(slots=True)
@@ -36,15 +44,22 @@ class Worker:
     #: SIGSTOP holds it.
     is_held: bool = False
     is_wanted: bool = True
-    #: Exit codes that are our own doing; it is then started again at once.
-    expected: tuple[int, ...] = ()
+    #: When we sent it SIGTERM.
+    told_at: float | None = None
     ended_at: float | None = None
-    killed_at: float = 0.0
+    #: Its last end was our own doing: it is started again at once.
+    is_struck: bool = False
+    struck_at: float = 0.0
 
     @property
     def order(self) -> Path:
         """The file that arms its trap."""
         return self.directory / "order"
+
+    @property
+    def struck(self) -> Path:
+        """The time at which its trap struck."""
+        return self.directory / "struck"
 
     @property
     def state_dir(self) -> Path:
@@ -94,11 +109,17 @@ class Fleet:
     #: Exit codes of workers that ended by themselves.
     own_exits: Counter[int] = field(default_factory=Counter)
     kills: int = 0
+    stops: list[Stop] = field(default_factory=list)
 
     @property
     def wanted(self) -> list[Worker]:
         """The workers that should run."""
         return [worker for worker in self.workers if worker.is_wanted]
+
+    @property
+    def ends(self) -> int:
+        """Workers that ended because they were killed or told to."""
+        return self.kills + len(self.stops)
 
     def scale(self, count: int) -> None:
         """Have the first `count` places run, the others leave by SIGTERM."""
@@ -119,10 +140,8 @@ class Fleet:
         for worker in self.workers:
             if worker.is_alive:
                 continue
-            if worker.ended_at is None:
-                worker.ended_at = time.monotonic()
-                self._note_exit(worker)
-            is_due = bool(worker.expected) or time.monotonic() - worker.ended_at > BACKOFF_S
+            ended_at = self._note_end(worker)
+            is_due = worker.is_struck or time.monotonic() - ended_at > BACKOFF_S
             if worker.is_wanted and is_due:
                 self._start(worker)
 
@@ -130,28 +149,33 @@ class Fleet:
         """Every worker that is wanted and not held is ready."""
         return all(one.is_ready() for one in self.wanted if not one.is_held)
 
+    def rebalances(self) -> int:
+        """Assignments that workers were given beyond the first of each process."""
+        count = 0
+        for worker in self.workers:
+            for life in (worker.directory / "log").read_bytes().split(_STARTED)[1:]:
+                count += max(life.count(_ASSIGNED) - 1, 0)
+        return count
+
     def kill(self, worker: Worker) -> None:
         """kill -9; the supervisor starts it again."""
-        worker.expected = (-signal.SIGKILL,)
         worker.send(signal.SIGKILL)
         worker.process.wait(STOP_TIMEOUT_S)
 
     def terminate(self, worker: Worker) -> None:
         """SIGTERM; a worker that is wanted is started again."""
-        worker.expected = _TERMINATED
+        worker.told_at = time.monotonic()
         worker.send(signal.SIGTERM)
 
-    def stop(self) -> list[int]:
-        """End all by SIGTERM; the exit codes of those that ran."""
+    def stop(self) -> None:
+        """End all by SIGTERM."""
         running = [worker for worker in self.wanted if worker.is_alive]
         for worker in self.workers:
             worker.is_wanted = False
         for worker in running:
-            worker.send(signal.SIGCONT)
-            worker.send(signal.SIGTERM)
+            self.terminate(worker)
         for worker in self.workers:
             self._await_end(worker)
-        return [worker.process.returncode for worker in running]
 
     def destroy(self) -> None:
         """End all at once, whatever state they are in."""
@@ -168,14 +192,30 @@ class Fleet:
         except subprocess.TimeoutExpired:
             worker.process.kill()
             worker.process.wait(STOP_TIMEOUT_S)
+        self._note_end(worker)
 
-    def _note_exit(self, worker: Worker) -> None:
-        code = worker.process.returncode
-        if code == -signal.SIGKILL:
+    def _note_end(self, worker: Worker) -> float:
+        """Count how it ended, once; when that was."""
+        if worker.ended_at is None:
+            worker.ended_at = time.monotonic()
+            worker.is_struck = self._is_our_doing(worker, worker.ended_at)
+            if worker.is_struck:
+                worker.struck_at = worker.ended_at
+        return worker.ended_at
+
+    def _is_our_doing(self, worker: Worker, ended_at: float) -> bool:
+        code, told_at = worker.process.returncode, worker.told_at
+        if worker.struck.exists():
+            if code != -signal.SIGKILL:
+                told_at = float(worker.struck.read_text())
+            worker.struck.unlink()
+        if told_at is not None:
+            self.stops.append(Stop(code, round(ended_at - told_at, 2)))
+        elif code == -signal.SIGKILL:
             self.kills += 1
-            worker.killed_at = time.monotonic()
-        elif code not in worker.expected:
+        else:
             self.own_exits[code] += 1
+        return told_at is not None or code == -signal.SIGKILL
 
     def _new(self, number: int) -> Worker:
         directory = self.directory / f"w{number}"
@@ -187,7 +227,7 @@ class Fleet:
 
     def _start(self, worker: Worker) -> None:
         worker.process = self._spawn(worker.number, worker.directory, worker.port, worker.log)
-        worker.expected = ()
+        worker.told_at = None
         worker.ended_at = None
 
     def _spawn(

@@ -1,13 +1,14 @@
-"""Named points of a worker's life at which it can be made to die.
+"""Named points of a worker's life at which a signal can strike it.
 
 The engine knows nothing of this: the campaign starts it through `tests.crash.launcher`, which puts
-a trap around the engine's own methods. An order file (`point passes`) arms the trap, at start or on
-SIGUSR1; it is removed when read, so that a restarted worker lives.
+a trap around the engine's own methods. An order file (`point passes signal`) arms the trap, at
+start or on SIGUSR1; it is removed when read, so that a restarted worker lives.
 """
 
 import asyncio
 import os
 import signal
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final
@@ -22,65 +23,51 @@ from streamapp.engine.store import StateStore
 #: Time for a commit request to leave before its sender dies: some get there, some don't.
 _REQUEST_LEAVES_S: Final = (0.0, 0.001, 0.003)
 
-#: Where a worker dies: before and after each, and once in the middle of a commit.
-POINTS: Final = (
-    "produce.before",
-    "produce.after",
-    "state.before",
-    "state.after",
-    "commit.before",
-    "commit.during",
-    "commit.after",
-    "store.before",
-    "store.after",
-    "fence.before",
-    "fence.after",
-    "recovery.before",
-    "recovery.during",
-    "recovery.after",
-    "release.before",
-    "release.after",
-)
-
 
 class Trap:
-    """Kills its own process at the ordered point, after the ordered number of passes."""
+    """Sends its own process a signal at the ordered point, after the ordered number of passes.
+
+    It leaves the time of it in the file `struck` beside the order.
+    """
 
     def __init__(self, order: Path) -> None:
         self._order = order
         self._point = ""
         self._passes = 0
+        self._signal = signal.SIGKILL
 
     def read_order(self, *_: Any) -> None:
         """Take the order, if there is one."""
         if self._order.exists():
-            point, passes = self._order.read_text().split()
+            point, passes, number = self._order.read_text().split()
             self._order.unlink()
             self._point, self._passes = point, int(passes)
+            self._signal = signal.Signals(int(number))
 
     def pass_by(self, point: str) -> None:
-        """Die here if that is the order."""
+        """Strike here if that is the order."""
         if self._is_due(point):
-            _die()
+            self._strike()
 
     async def pass_within(self, point: str, call: Awaitable[Any]) -> Any:
-        """Await the call; die while it runs if that is the order."""
+        """Await the call; strike while it runs if that is the order."""
         passes = self._passes
         task = asyncio.ensure_future(call)
         if self._is_due(point):
             await asyncio.sleep(_REQUEST_LEAVES_S[passes % len(_REQUEST_LEAVES_S)])
-            _die()
+            self._strike()
         return await task
+
+    def _strike(self) -> None:
+        self._point = ""
+        self._order.with_name("struck").write_text(str(time.monotonic()))
+        os.kill(os.getpid(), self._signal)
 
     def _is_due(self, point: str) -> bool:
         if point != self._point:
             return False
         self._passes -= 1
         return self._passes <= 0
-
-
-def _die() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def install(trap: Trap) -> None:

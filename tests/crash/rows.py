@@ -1,5 +1,6 @@
 """The rows of the full and of the quick campaign."""
 
+import signal
 from functools import partial
 from typing import Final
 
@@ -35,35 +36,54 @@ _OUTLIVING: Final = {
 
 def full() -> list[Row]:
     """Over 300 worker kills, every named point in a row of its own."""
+    trapped = partial(Row, is_trapped=True)
     return [
         Row("kill -9 at random", faults.kill_one, 36),
         Row("kill -9 at random, static members", faults.kill_one, 48, is_static=True),
         Row("kill -9 of all at once", faults.kill_all, 40),
         *(
-            Row(f"kill -9 {name}", faults.kill_at(point), 12, is_static=True, is_trapped=True)
+            trapped(f"kill -9 {name}", faults.strike_at(point), 12, is_static=True)
             for point, name in CHECKPOINT_POINTS.items()
         ),
         *(
-            Row(
-                f"kill -9 {name}",
-                faults.kill_in_recovery(point),
-                16,
-                is_static=True,
-                is_trapped=True,
-            )
+            trapped(f"kill -9 {name}", faults.strike_in_recovery(point), 16, is_static=True)
             for point, name in RECOVERY_POINTS.items()
         ),
         *(
-            Row(f"kill -9 {name}", faults.kill_in_rebalance(point), 10, is_trapped=True)
+            trapped(f"kill -9 {name}", faults.strike_in_rebalance(point), 10)
             for point, name in REBALANCE_POINTS.items()
         ),
-        Row("SIGTERM at random", faults.terminate, 12),
+        Row("kill -9 of sinks and workers", faults.kill_sinks, 12),
+        Row("rolling restart, static members", faults.roll, 12, is_static=True, rebalances_max=0),
+        *_terminations(),
         Row("workers 1→4→2→3→1", faults.scale, 3, workers=1),
         Row("SIGSTOP past session (zombie)", faults.zombie, 6),
         Row("transaction past its timeout", faults.outlive_transaction, 4, settings=_OUTLIVING),
         Row("broker restarted", faults.restart_broker, 4, breaks_broker=True),
         Row("broker killed -9", faults.kill_broker, 4, breaks_broker=True),
         Row("broker away 60 s", faults.lose_broker(60.0), 1, breaks_broker=True),
+    ]
+
+
+def _terminations() -> list[Row]:
+    """SIGTERM in every state: the exit has to be in time, with code 0."""
+    trapped = partial(Row, is_trapped=True)
+    by_sigterm = {"by": signal.SIGTERM}
+    return [
+        Row("SIGTERM at random", faults.terminate, 8),
+        Row("SIGTERM at five times the load", faults.terminate, 8, per_s=5 * faults.RATE_PER_S),
+        trapped(
+            "SIGTERM in a checkpoint",
+            faults.strike_at(*CHECKPOINT_POINTS, **by_sigterm),
+            len(CHECKPOINT_POINTS),
+        ),
+        trapped(
+            "SIGTERM in recovery", faults.strike_in_recovery(*RECOVERY_POINTS, **by_sigterm), 12
+        ),
+        trapped(
+            "SIGTERM in rebalance", faults.strike_in_rebalance(*REBALANCE_POINTS, **by_sigterm), 6
+        ),
+        Row("SIGTERM, broker away", faults.terminate_without_broker, 12, breaks_broker=True),
     ]
 
 
@@ -74,19 +94,30 @@ def quick() -> list[Row]:
         Row("kill -9 at random", faults.kill_one, 3, workers=3),
         trapped(
             "kill -9 at every point of a checkpoint",
-            faults.kill_at(*CHECKPOINT_POINTS),
+            faults.strike_at(*CHECKPOINT_POINTS),
             len(CHECKPOINT_POINTS),
             is_static=True,
         ),
         trapped(
             "kill -9 at points of recovery",
-            faults.kill_in_recovery(*RECOVERY_POINTS),
+            faults.strike_in_recovery(*RECOVERY_POINTS),
             4,
             is_static=True,
         ),
-        trapped("kill -9 in rebalance", faults.kill_in_rebalance(*REBALANCE_POINTS), 2),
+        trapped("kill -9 in rebalance", faults.strike_in_rebalance(*REBALANCE_POINTS), 2),
         Row(
-            "workers 1→4→2→3→1, SIGTERM", faults.each(faults.scale, faults.terminate), 1, workers=1
+            "rolling restart, static members",
+            faults.roll,
+            2,
+            workers=2,
+            is_static=True,
+            rebalances_max=0,
+        ),
+        Row(
+            "workers 1→4→2→3→1, SIGTERM",
+            faults.in_turn((faults.scale, 1), (faults.terminate, 1)),
+            1,
+            workers=1,
         ),
         Row("SIGSTOP past session (zombie)", faults.zombie, 1, workers=2),
         Row(
@@ -98,9 +129,29 @@ def quick() -> list[Row]:
         ),
         Row(
             "broker restarted, killed -9, away 15 s",
-            faults.each(faults.restart_broker, faults.kill_broker, faults.lose_broker(15.0)),
+            faults.in_turn(
+                (faults.restart_broker, 1), (faults.kill_broker, 1), (faults.lose_broker(15.0), 1)
+            ),
             1,
             workers=2,
             breaks_broker=True,
+        ),
+    ]
+
+
+def short() -> list[Row]:
+    """Over 20 kills in little time, for the ordinary tests: many at once, the broker left alone."""
+    points = faults.in_turn(
+        (faults.strike_at(*CHECKPOINT_POINTS, at_once=4), len(CHECKPOINT_POINTS)),
+        (faults.strike_in_recovery(*RECOVERY_POINTS, at_once=4), 8),
+        (faults.kill_one, 2),
+    )
+    return [
+        Row("kill -9 at points and at random", points, 1, is_static=True, is_trapped=True),
+        Row(
+            "kill -9 in rebalance",
+            faults.strike_in_rebalance(*REBALANCE_POINTS, at_once=3),
+            3,
+            is_trapped=True,
         ),
     ]

@@ -14,11 +14,14 @@ from streamapp.kafka.metadata import QUIET
 from streamapp.kafka.settings import KafkaSettings, TopicSettings
 from streamapp.kafka.topics import ensure_topics, worker_topics
 from tests.crash.fleet import Fleet
+from tests.crash.sinks import DSN, Sinks
 from tests.crash.traffic import Sender
 
 PARTITIONS: Final = 16
 #: Never asserted as speed: the bound after which a system that should recover has not.
 SETTLE_TIMEOUT_S: Final = 120.0
+#: A worker's own bound for its end is twice this.
+SHUTDOWN_TIMEOUT_S: Final = 5.0
 _POLL_S: Final = 0.05
 _ANSWER_S: Final = 2.0
 
@@ -35,7 +38,7 @@ class Evidence:
     kafka: KafkaSettings
     topics: TopicSettings
     group: str
-    settings: dict[str, str]
+    sinks: Sinks
     acknowledged: int
 
     @property
@@ -73,6 +76,7 @@ class Stage:
     topics: TopicSettings
     group: str
     sender: Sender
+    sinks: Sinks
     #: Seconds from each fault to recovery.
     ready_again_s: list[float] = field(default_factory=list)
 
@@ -122,14 +126,15 @@ class Stage:
 
     def evidence(self) -> Evidence:
         """For the checker; after the workers have stopped."""
-        settings, acknowledged = self.fleet.settings, self.sender.acknowledged
-        return Evidence(self.directory, self.kafka, self.topics, self.group, settings, acknowledged)
+        sent = self.sender.acknowledged
+        return Evidence(self.directory, self.kafka, self.topics, self.group, self.sinks, sent)
 
 
 def open_stage(
     name: str,
     directory: Path,
     broker: LocalBroker,
+    dsn: str,
     *,
     seed: int,
     per_s: float,
@@ -150,10 +155,12 @@ def open_stage(
         # A static member must be back within its session, or it loses its place.
         "STREAMAPP_WORKER__SESSION_TIMEOUT_S": "30" if is_static else "6",
         "STREAMAPP_WORKER__CHECKPOINT_INTERVAL_MS": "100",
+        "STREAMAPP_WORKER__SHUTDOWN_TIMEOUT_S": f"{SHUTDOWN_TIMEOUT_S:.0f}",
         **(settings or {}),
     }
     fleet = Fleet(directory / slug, environment, is_static=is_static, is_trapped=is_trapped)
     ensure_topics(kafka, worker_topics(topics, f"{topics.prefix}{group}.state"), 1)
-    sender = Sender(kafka, topics.name("transactions"), per_s)
-    rng = random.Random(f"{seed} {name}")
-    return Stage(name, directory / slug, broker, fleet, rng, kafka, topics, group, sender)
+    source = topics.name("transactions")
+    sinks = Sinks(directory / slug, {**environment, DSN: dsn}, source)
+    sender, rng = Sender(kafka, source, per_s), random.Random(f"{seed} {name}")
+    return Stage(name, directory / slug, broker, fleet, rng, kafka, topics, group, sender, sinks)
