@@ -8,6 +8,7 @@ KIND ?= noida
 PORT ?= 9092
 SEEDS ?= 20000
 FIRST ?= 1
+DATA ?= ../shared/data
 
 .PHONY: help
 help: ## show this list
@@ -93,3 +94,9 @@ crash: setup test-servers ## break a real Kafka and its workers for half an hour
 .PHONY: simulate
 simulate: setup ## simulate crashes of the checkpoint protocol (SEEDS=20000 FIRST=1)
 	@$(BIN)/python -m tests.simulation.campaign --seeds $(SEEDS) --first $(FIRST)
+
+.PHONY: quality
+quality: setup ## measure detection on both development sets, about 5 minutes (DATA=directory)
+	@$(BIN)/streamapp evaluate --test "$(DATA)/handbook_dev.parquet" --from 2018-06-05 $(ARGS)
+	@$(BIN)/streamapp evaluate --test "$(DATA)/sparkov_dev.parquet" --from 2020-01-01 $(ARGS)
+	@$(BIN)/streamapp evaluate --test "$(DATA)/handbook_dev.parquet" --from 2018-07-25 --protocol handbook $(ARGS)

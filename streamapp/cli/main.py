@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from streamapp.cli import broker, contract, demo, dlq, replay, score, sink, train, worker
+from streamapp.cli import broker, contract, demo, dlq, evaluate, replay, score, sink, train, worker
 from streamapp.cli.errors import UsageError
 from streamapp.cli.logs import configure_logs
 
@@ -24,6 +24,7 @@ app.command("worker")(worker.worker)
 app.command("replay")(replay.replay)
 app.command("score")(score.score)
 app.command("train")(train.train)
+app.command("evaluate")(evaluate.evaluate)
 
 
 def run() -> None:

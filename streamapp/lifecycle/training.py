@@ -115,8 +115,7 @@ def train(
     inputs: features the models look at. Raises TrainingError where the reference is too small.
     """
     limit = float(np.quantile(reference.amounts, 1 - GLOBAL_AMOUNT_SHARE))
-    # The one feature that needs the limit, which is known only now; what the kernel would write.
-    reference.rows[:, FEATURE_INDEX["global_amount_flag"]] = reference.amounts > limit
+    flag_amounts(reference.rows, reference.amounts, limit)
     try:
         return fit(
             reference.rows,
@@ -132,6 +131,11 @@ def train(
         )
     except ValueError as error:
         raise TrainingError(str(error)) from error
+
+
+def flag_amounts(rows: NDArray[np.float64], amounts: NDArray[np.float64], limit: float) -> None:
+    """Write the one feature that needs a model's amount limit, as the kernel would, into `rows`."""
+    rows[:, FEATURE_INDEX["global_amount_flag"]] = amounts > limit
 
 
 def reference_severities(model: ModelArtifact, reference: Reference) -> list[int]:

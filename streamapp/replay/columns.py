@@ -27,7 +27,10 @@ ALIASES = {"category": "merchant_category"}
 #: Kept beside the transactions for evaluation, never sent.
 LABEL = "is_fraud"
 
-#: The label of a row that has none.
+#: The kind of fraud, where a simulator names it: likewise, for tables of figures only.
+SCENARIO = "scenario"
+
+#: The label of a row that has none, and its scenario.
 LABEL_UNKNOWN = -1
 
 
@@ -57,7 +60,7 @@ def wanted_columns(found: Sequence[str]) -> dict[str, str]:
             f" found {', '.join(found) or 'none'}"
         )
     wanted = {ALIASES[name]: name for name in found if name in ALIASES}
-    return wanted | {name: name for name in (*FIELDS, LABEL) if name in found}
+    return wanted | {name: name for name in (*FIELDS, LABEL, SCENARIO) if name in found}
 
 
 def text_column(name: str, column: pa.Array, first_row: int) -> list[str | None]:
@@ -111,6 +114,20 @@ def label_column(column: pa.Array, first_row: int) -> NDArray[np.int8]:
     labels: NDArray[np.int8] = (marks.fill_null(0).to_numpy() // 2).astype(np.int8)
     labels[~_present(column)] = LABEL_UNKNOWN
     return labels
+
+
+def scenario_column(column: pa.Array, first_row: int) -> NDArray[np.int16]:
+    """The number of each row's scenario, `LABEL_UNKNOWN` where the row has none."""
+    try:
+        numbers: NDArray[np.int16] = (
+            column.cast(pa.int16()).fill_null(LABEL_UNKNOWN).to_numpy(zero_copy_only=False)
+        )
+    except pa.ArrowInvalid as error:
+        expected = "whole numbers under 32768"
+        raise RecordedError(
+            f"column {SCENARIO} from row {first_row}: expected {expected}"
+        ) from error
+    return numbers
 
 
 def _present(column: pa.Array) -> NDArray[np.bool_]:

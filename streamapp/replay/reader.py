@@ -1,9 +1,10 @@
 """Recorded traffic from Parquet, CSV or JSON Lines, in bounded batches of messages to send.
 
 Parquet and CSV are tables: columns `tx_id, user_id, amount, timestamp`, any optional field of
-transaction v1 (`category` is taken as `merchant_category`), and `is_fraud`, which is kept as a
-label and never sent. Other columns are not read. JSON Lines are messages: each line is sent byte
-for byte, so that bad messages can be replayed too; blank lines are no messages.
+transaction v1 (`category` is taken as `merchant_category`), and `is_fraud` and `scenario` (a number
+for the kind of fraud), which are kept for evaluation and never sent. Other columns are not read.
+JSON Lines are messages: each line is sent byte for byte, so that bad messages can be replayed too;
+blank lines are no messages.
 
 Files are streamed, by record batch or line, and may be compressed (`.csv.gz`, `.jsonl.zst`, …).
 """
@@ -27,8 +28,10 @@ from streamapp.replay.columns import (
     LABEL,
     LABEL_UNKNOWN,
     NUMBERS,
+    SCENARIO,
     label_column,
     number_column,
+    scenario_column,
     text_column,
     time_column,
     wanted_columns,
@@ -54,13 +57,15 @@ class RecordedBatch:
     """Messages in file order; the four columns are of equal length.
 
     `time_ms` is `TIME_UNKNOWN` and a key is empty where a message could not be read;
-    `labels` is 1 fraud, 0 genuine, `LABEL_UNKNOWN` (-1) where the file does not say.
+    `labels` is 1 fraud, 0 genuine, `LABEL_UNKNOWN` (-1) where the file does not say; `scenarios`
+    likewise, None where the file has no such column.
     """
 
     keys: list[bytes]
     values: list[bytes]
     time_ms: NDArray[np.int64]
     labels: NDArray[np.int8]
+    scenarios: NDArray[np.int16] | None = None
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -162,12 +167,13 @@ def _encoded(table: pa.RecordBatch, first_row: int) -> RecordedBatch:
     )
     columns: dict[str, list[str] | list[str | None] | list[float | None]] = {}
     for field, name in wanted.items():
-        if field not in ("timestamp", LABEL):
+        if field not in ("timestamp", LABEL, SCENARIO):
             read = number_column if field in NUMBERS else text_column
             columns[field] = read(name, table[name], first_row)
     columns["timestamp"] = rfc3339_column(time_ms)
     keys = [user.encode() for user in columns["user_id"]]  # type: ignore[union-attr]
-    return RecordedBatch(keys, encode_columns(columns), time_ms, labels)
+    scenarios = scenario_column(table[SCENARIO], first_row) if SCENARIO in wanted else None
+    return RecordedBatch(keys, encode_columns(columns), time_ms, labels, scenarios)
 
 
 def _lines(path: Path) -> Iterator[bytes]:
