@@ -9,6 +9,8 @@ PORT ?= 9092
 SEEDS ?= 20000
 FIRST ?= 1
 DATA ?= ../shared/data
+RUNS ?= 1000000
+SEED ?= 1
 
 .PHONY: help
 help: ## show this list
@@ -100,3 +102,7 @@ quality: setup ## measure detection on both development sets, about 5 minutes (D
 	@$(BIN)/streamapp evaluate --test "$(DATA)/handbook_dev.parquet" --from 2018-06-05 $(ARGS)
 	@$(BIN)/streamapp evaluate --test "$(DATA)/sparkov_dev.parquet" --from 2020-01-01 $(ARGS)
 	@$(BIN)/streamapp evaluate --test "$(DATA)/handbook_dev.parquet" --from 2018-07-25 --protocol handbook $(ARGS)
+
+.PHONY: fuzz
+fuzz: setup ## fuzz the decoder, guided by coverage (RUNS=1000000 SEED=1)
+	@$(BIN)/python -m tests.stress.fuzz --runs $(RUNS) --seed $(SEED) $(ARGS)

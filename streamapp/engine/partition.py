@@ -33,6 +33,10 @@ from streamapp.scoring.verdicts import SourcePartition
 #: Headers of a transaction that its verdict carries on: trace context and the intended send time.
 CARRIED_HEADERS: Final = frozenset({"traceparent", "tracestate", "sent_at"})
 
+#: A carried header that is longer is dropped: a verdict larger than its topic takes would stop the
+#: partition. Trace context asks for 512 characters.
+CARRIED_BYTES_MAX: Final = 1024
+
 _SCHEMA_HEADER: Final = ("schema", b"verdict/1")
 _SEVERITY_HEADERS: Final = tuple(("severity", severity.encode()) for severity in SEVERITIES)
 
@@ -159,7 +163,7 @@ class PartitionTask:
             record = found[row]
             headers: list[Header] = [_SCHEMA_HEADER, _SEVERITY_HEADERS[severity]]
             if record.headers:
-                headers += [one for one in record.headers if one[0] in CARRIED_HEADERS]
+                headers += _carried_headers(record)
             message = (record.key, payload, headers)
             verdicts.append(message)
             if severity >= anomaly_code:
@@ -243,6 +247,15 @@ def _stored_state(store: Store, model: ModelArtifact) -> PartitionState:
     if image is None:
         return PartitionState.initial(model.version, model.half_space_trees)
     return PartitionState.from_bytes(image, model.version, model.half_space_trees)
+
+
+def _carried_headers(record: ConsumerRecord) -> list[Header]:
+    """Each of `CARRIED_HEADERS` once at most, the first that is there and not too long."""
+    carried: dict[str, bytes] = {}
+    for name, value in record.headers:
+        if name in CARRIED_HEADERS and value is not None and len(value) <= CARRIED_BYTES_MAX:
+            carried.setdefault(name, value)
+    return list(carried.items())
 
 
 def _own_headers(record: ConsumerRecord) -> list[Header]:

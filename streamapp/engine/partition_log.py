@@ -140,6 +140,15 @@ class _Sender:
         return taken
 
 
+def _size(messages: Sequence[Message]) -> int:
+    """Bytes of the messages; of a refused one, key and headers may be the larger part."""
+    size = 0
+    for key, value, headers in messages:
+        size += len(key or b"") + len(value or b"")
+        size += sum([len(content or b"") for _, content in headers])
+    return size
+
+
 async def _confirm(waiting: Sequence[asyncio.Future[Any]]) -> None:
     """Wait for the broker to confirm. Raises LogError."""
     if not waiting:
@@ -243,7 +252,7 @@ class ExactlyOnceLog:
         if self._is_committing and self._pending_bytes > PENDING_BYTES_MAX:
             await _answered(self._commit_over.wait)
         self._pending.setdefault(topic, []).extend(messages)
-        self._pending_bytes += sum(len(value or b"") for _, value, _ in messages)
+        self._pending_bytes += _size(messages)
         before = self._on_its_way.get(topic)
         is_free = before is None or before.done() or self._pending_bytes > BATCH_BYTES
         if is_free and not self._is_committing:
@@ -252,7 +261,7 @@ class ExactlyOnceLog:
     async def _send_pending(self, topic: str) -> None:
         async with self._sending:
             messages = self._pending.pop(topic, [])
-            self._pending_bytes -= sum(len(value or b"") for _, value, _ in messages)
+            self._pending_bytes -= _size(messages)
             if messages:
                 await self._begin()
                 await self._send(topic, messages)

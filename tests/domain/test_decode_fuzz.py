@@ -2,19 +2,16 @@
 
 import json
 import math
-import re
 from datetime import UTC, datetime, timedelta
 
 import msgspec
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from streamapp.domain.dead_letter import DeadLetter, Rejected
-from streamapp.domain.decode import decode
 from streamapp.domain.transaction import TIME_MS_MAX, Transaction, epoch_ms, rfc3339
 from tests.domain.messages import GOOD, KEY, message
+from tests.domain.promise import FIELDS, settled
 
-FIELDS = Transaction.__struct_fields__
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 TEXTS = st.text(max_size=140)
 SCALARS = st.one_of(
@@ -28,38 +25,6 @@ SCALARS = st.one_of(
 JSON = st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3)
 )
-
-
-def settled(key: bytes | None, value: bytes | None) -> Transaction | Rejected:
-    """Decode, and hold the outcome to what is promised of it."""
-    outcome = decode(key, value)
-    if isinstance(outcome, Rejected):
-        assert outcome.field in {"", "key", *FIELDS}
-        DeadLetter(outcome, "transactions", 0, 0, key, value).headers()
-    else:
-        assert [] == broken_bounds(outcome, key)
-    return outcome
-
-
-def broken_bounds(transaction: Transaction, key: bytes | None) -> list[str]:
-    """Fields of an accepted transaction that the contract does not allow."""
-    t = transaction
-    shares = (t.device_risk_score, t.ip_risk_score)
-    texts = (t.merchant_id, t.merchant_category, t.transaction_type, t.device_id, t.ip_address)
-    holds = {
-        "tx_id": 1 <= len(t.tx_id) <= 128,
-        "user_id": 1 <= len(t.user_id) <= 128 and t.user_id.encode() == key,
-        "amount": math.isfinite(t.amount) and 0 <= t.amount <= 1e12,
-        "timestamp": 0 <= epoch_ms(t.timestamp) <= TIME_MS_MAX,
-        "currency": t.currency is None or bool(re.fullmatch("[A-Z]{3}", t.currency)),
-        "country": t.country is None or bool(re.fullmatch("[A-Z]{2}", t.country)),
-        "latitude": t.latitude is None or -90 <= t.latitude <= 90,
-        "longitude": t.longitude is None or -180 <= t.longitude <= 180,
-        "shares": all(share is None or 0 <= share <= 1 for share in shares),
-        "age": t.account_age_days is None or 0 <= t.account_age_days <= 100_000,
-        "texts": all(text is None or len(text) <= 128 for text in (*texts, t.channel)),
-    }
-    return [field for field, good in holds.items() if not good]
 
 
 @given(st.one_of(st.none(), st.binary(max_size=60)), st.one_of(st.none(), st.binary(max_size=300)))

@@ -305,6 +305,23 @@ def test_verdicts_carry_trace_and_sending_time(
     assert [("schema", b"verdict/1"), ("severity", b"LOW"), *sent[:3]] == headers
 
 
+def test_a_carried_header_stays_small(
+    owner: NewOwner, broker: FakeBroker, traffic: Traffic
+) -> None:
+    """Else a sender's header could make a verdict that its topic never takes."""
+    large = [("tracestate", b"x" * 1025), ("tracestate", b"s"), ("tracestate", b"s" * 9)]
+    sent = [*large, ("sent_at", None), ("traceparent", b"p" * 1024)]
+
+    async def work() -> None:
+        one = owner()
+        await one.task.score([record(0, traffic.keys[0], traffic.values[0], sent)])  # type: ignore[arg-type]
+        await one.task.checkpoint()
+
+    run_async(work())
+    [(_, _, headers)] = broker.topics["verdicts"]
+    assert [("tracestate", b"s"), ("traceparent", b"p" * 1024)] == headers[2:]
+
+
 def test_dead_letters_keep_key_bytes_and_headers(owner: NewOwner, broker: FakeBroker) -> None:
     """The count of redrives goes on; marks of an earlier refusal are not kept beside the new."""
     sent = [("own", b"x"), ("dlq.redriven", b"2"), ("dlq.reason", b"empty"), ("traceparent", b"t")]

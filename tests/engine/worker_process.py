@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -89,6 +90,10 @@ class WorkerProcess:
         """kill -9."""
         self._process.kill()
         self._process.wait(END_TIMEOUT_S)
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        self._process.send_signal(number)
 
     def terminate(self, timeout_s: float = END_TIMEOUT_S) -> tuple[int, float]:
         """SIGTERM; exit code and seconds until it ended."""

@@ -1,7 +1,7 @@
 """Plain reading and writing of topics, with nothing of streamapp's in between."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
@@ -13,6 +13,12 @@ _DEADLINE_S = 30.0
 
 def read_all(kafka: KafkaSettings, topic: str) -> list[Message]:
     """Every record of a topic up to its present end, partitions in order."""
+    records = read_each(kafka, topic)
+    return sorted(records, key=lambda record: (record.partition(), record.offset()))
+
+
+def read_each(kafka: KafkaSettings, topic: str) -> Iterator[Message]:
+    """The same one by one, as they come: only a partition's own are in order."""
     consumer = Consumer(
         {
             **kafka.librdkafka(),
@@ -24,7 +30,6 @@ def read_all(kafka: KafkaSettings, topic: str) -> list[Message]:
     )
     partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
     consumer.assign([TopicPartition(topic, partition, 0) for partition in partitions])
-    records: list[Message] = []
     ended = 0
     deadline = time.monotonic() + _DEADLINE_S
     while ended < len(partitions):
@@ -33,9 +38,9 @@ def read_all(kafka: KafkaSettings, topic: str) -> list[Message]:
             if message.error():
                 ended += 1
             else:
-                records.append(message)
+                deadline = time.monotonic() + _DEADLINE_S
+                yield message
     consumer.close()
-    return sorted(records, key=lambda record: (record.partition(), record.offset()))
 
 
 def write_letters(kafka: KafkaSettings, topic: str, letters: Iterable[DeadLetter]) -> None:

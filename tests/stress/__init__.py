@@ -1,0 +1,1 @@
+"""Stress: poison, floods, overload, a full disk, sinks and clocks that misbehave, bounded exits."""
