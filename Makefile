@@ -89,6 +89,14 @@ clean: ## remove what builds, tests and local runs leave behind, .venv included
 bench-throughput: setup ## measure the worker against the tutorial way (ARGS="--runs 5")
 	@$(BIN)/python -m benchmarks.throughput $(ARGS)
 
+.PHONY: bench-exactly-once
+bench-exactly-once: setup test-servers ## measure what exactly-once costs, throughput and latency (ARGS="--quick")
+	@$(BIN)/python -m benchmarks.exactly_once $(ARGS)
+
+.PHONY: bench-restart
+bench-restart: setup test-servers ## measure recovery and first verdict with a million users, as root (ARGS="--quick")
+	@$(BIN)/python -m benchmarks.restart $(ARGS)
+
 .PHONY: crash
 crash: setup test-servers ## break a real Kafka and its workers for half an hour (QUICK=1: 5 minutes; REPORT=out.json ARGS="--only zombie")
 	@$(BIN)/python -m tests.crash.campaign $(if $(QUICK),--quick) $(if $(REPORT),--report "$(REPORT)") $(ARGS)

@@ -1,7 +1,10 @@
 """What a figure was measured on, and what a process has used, from /proc (Linux)."""
 
+import contextlib
 import os
 import platform
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -29,6 +32,51 @@ class Used:
     machine_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What processes have used up to a moment, or between two: CPU seconds, memory, payments.
+
+    others_s: CPU seconds of everything else on the machine. memory_mib: resident, at the end.
+    """
+
+    at_s: float
+    sent: int
+    read: int
+    cpu_s: dict[str, float]
+    others_s: float
+    memory_mib: dict[str, int]
+
+    def __sub__(self, before: "Use") -> "Use":
+        return Use(
+            self.at_s - before.at_s,
+            self.sent - before.sent,
+            self.read - before.read,
+            {name: s - before.cpu_s.get(name, 0.0) for name, s in self.cpu_s.items()},
+            self.others_s - before.others_s,
+            self.memory_mib,
+        )
+
+    def per_event_us(self) -> dict[str, float]:
+        """CPU µs for each verdict read, by process."""
+        return {name: round(s / max(self.read, 1) * 1e6, 2) for name, s in self.cpu_s.items()}
+
+    @property
+    def per_s(self) -> float:
+        """Verdicts read a second."""
+        return self.read / self.at_s
+
+
+def usage(pids: Mapping[str, int], sent: int, read: int) -> Use:
+    """What these processes have used so far; one that has ended counts no more."""
+    cpu_s, memory = {}, {}
+    for name, pid in pids.items():
+        with contextlib.suppress(OSError):
+            cpu_s[name] = used(pid).process_s
+            memory[name] = memory_mib(pid)
+    others_s = _machine_ticks() / _TICKS_PER_S - sum(cpu_s.values())
+    return Use(time.perf_counter(), sent, read, cpu_s, others_s, memory)
+
+
 def used(pid: int) -> Used:
     """CPU used by a process and by the machine, user and system time. Raises OSError."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -46,6 +94,11 @@ def _machine_ticks() -> int:
 def peak_memory_mib(pid: int) -> int:
     """The largest resident memory a process has had. Raises OSError."""
     return _kib_of(Path(f"/proc/{pid}/status"), "VmHWM") // 1024
+
+
+def memory_mib(pid: int) -> int:
+    """The resident memory of a process. Raises OSError."""
+    return _kib_of(Path(f"/proc/{pid}/status"), "VmRSS") // 1024
 
 
 def machine() -> dict[str, str | int]:

@@ -1,0 +1,130 @@
+"""Payments of any number of users, with any skew, made from the shipped sample.
+
+A user is a copy of one of the sample's 160: each of their payments takes amount, merchant and
+category of one of that user's, drawn at random. Who pays next is drawn by Zipf's law over the users
+(exponent 0: all alike), or, for a share of the payments, is always the same one. Event time
+advances so that a user makes 2.5 payments a day on average, as in the sample. The same crowd and
+seed give the same bytes.
+
+Sketch: 1.5 to 2.5 µs a payment, so they are made before a measurement, see `recording`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from streamapp.features.contract import DAY_MS
+from streamapp.replay.columns import LABEL_UNKNOWN
+from streamapp.replay.encode import encode_columns, rfc3339_column
+from streamapp.replay.reader import RecordedBatch
+from streamapp.replay.sample import sample
+
+PAYMENTS_PER_USER_AND_DAY = 2.5
+FIRST_TIME_MS = 1_735_689_600_000  # 2025-01-01T00:00:00Z
+BATCH_ROWS = 2_048
+
+
+class Crowd(msgspec.Struct, frozen=True, kw_only=True):
+    """Who pays: `users` of them, by Zipf's law with exponent `skew`; user 0 for `hot_share`.
+
+    first_day: when the payments begin, in days.
+    """
+
+    users: int = 160
+    skew: float = 0.0
+    hot_share: float = 0.0
+    first_day: int = 0
+    seed: int = 1
+
+    @property
+    def payments_per_day(self) -> float:
+        """Of all users, in event time."""
+        return PAYMENTS_PER_USER_AND_DAY * self.users
+
+
+def user_name(number: int) -> str:
+    """The `user_id` of a user of the crowd, always of the same length."""
+    return f"c{number:07d}"
+
+
+def transaction_name(number: int) -> str:
+    """The `tx_id` of a payment, always of the same length."""
+    return f"t{number:09d}"
+
+
+def payments(crowd: Crowd, first: int = 0) -> Iterator[RecordedBatch]:
+    """The crowd's payments from number `first` (a multiple of BATCH_ROWS) on, without end."""
+    assert first % BATCH_ROWS == 0, "a batch draws from a seed of its own"
+    content, names = _Content.of_sample(), list(map(user_name, range(crowd.users)))
+    shares = np.cumsum(np.arange(1, crowd.users + 1, dtype=np.float64) ** -crowd.skew)
+    shares /= shares[-1]
+    while True:
+        rng = np.random.default_rng((crowd.seed, first))
+        users = np.searchsorted(shares, rng.random(BATCH_ROWS), side="right")
+        users[rng.random(BATCH_ROWS) < crowd.hot_share] = 0
+        yield _batch(crowd, content, names, first, users, rng)
+        first += BATCH_ROWS
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """What the sample's users pay, user by user."""
+
+    amounts: NDArray[np.float64]
+    merchants: list[str]
+    categories: list[str]
+    first_rows: NDArray[np.int64]
+    row_counts: NDArray[np.int64]
+
+    @classmethod
+    def of_sample(cls) -> "_Content":
+        table = pq.read_table(sample()).sort_by("user_id")
+        _, first_rows, row_counts = np.unique(
+            table["user_id"].to_numpy(), return_index=True, return_counts=True
+        )
+        return cls(
+            table["amount"].to_numpy(),
+            list(map(str, table["merchant_id"].to_pylist())),
+            table["category"].to_pylist(),
+            first_rows,
+            row_counts,
+        )
+
+    def rows(self, users: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+        """For each user a row of the one they copy."""
+        copied = users % len(self.first_rows)
+        drawn = (rng.random(len(users)) * self.row_counts[copied]).astype(np.int64)
+        return self.first_rows[copied] + drawn
+
+
+def _batch(
+    crowd: Crowd,
+    content: _Content,
+    names: list[str],
+    first: int,
+    users: NDArray[np.int64],
+    rng: np.random.Generator,
+) -> RecordedBatch:
+    numbers = range(first, first + len(users))
+    gap_ms = DAY_MS / crowd.payments_per_day
+    # Whole seconds, as in the sample.
+    since_ms = (np.array(numbers) * gap_ms).astype(np.int64) // 1000 * 1000
+    time_ms = FIRST_TIME_MS + crowd.first_day * DAY_MS + since_ms
+    rows = content.rows(users, rng)
+    chosen, taken = rows.tolist(), [names[user] for user in users.tolist()]
+    values = encode_columns(
+        {
+            "tx_id": list(map(transaction_name, numbers)),
+            "user_id": taken,
+            "amount": content.amounts[rows].tolist(),
+            "timestamp": rfc3339_column(time_ms),
+            "merchant_id": [content.merchants[row] for row in chosen],
+            "merchant_category": [content.categories[row] for row in chosen],
+        }
+    )
+    keys = [name.encode() for name in taken]
+    return RecordedBatch(keys, values, time_ms, np.full(len(keys), LABEL_UNKNOWN, dtype=np.int8))

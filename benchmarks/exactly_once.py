@@ -1,0 +1,259 @@
+"""What exactly-once costs against at-least-once, alternated in one run on one broker.
+
+    python -m benchmarks.exactly_once [--quick] [--runs 3] [--seconds 15]
+
+For each checkpoint interval and guarantee a fresh worker gets payments at each of the rates, then
+as many as it takes. Latency runs from the intended sending to the reader (open loop), once for a
+reader of committed records and once for one that does not wait for the commit, on the same
+verdicts. Throughput is read by the committed reader alone. docs/performance.md says more.
+"""
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import numpy as np
+import typer
+
+from benchmarks.contender import BenchmarkError
+from benchmarks.crowd import Crowd
+from benchmarks.latency_figures import Latency, latency
+from benchmarks.reader import Isolation
+from benchmarks.report import conditions, console, median_of, table, write
+from benchmarks.stand import Session, Stand
+
+GUARANTEES = ("exactly_once", "at_least_once")
+INTERVALS_MS = (10, 50, 200)
+RATES = (1_000, 5_000)
+ISOLATIONS: tuple[Isolation, ...] = ("read_committed", "read_uncommitted")
+USERS = 10_000
+
+#: At the head of each phase: not in the figures.
+_SKIP_S = 2.0
+_PER_S_MAX = 150_000
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """What a worker runs under."""
+
+    guarantee: str
+    interval_ms: int
+
+
+class Paced(msgspec.Struct, frozen=True):
+    """One reader's latencies at one rate. behind: how late the generator itself was."""
+
+    rate: int
+    isolation: Isolation
+    latency: Latency
+    worker_cpu_us_per_event: float
+    generator_behind_ms_max: float
+
+
+class Full(msgspec.Struct, frozen=True):
+    """As many as the worker takes, generator, broker and reader on the same cores."""
+
+    events_per_s: float
+    seconds: float
+    cpu_us_per_event: dict[str, float]
+    cores_others: float
+    memory_mib: dict[str, int]
+
+
+class Run(msgspec.Struct, frozen=True):
+    """One worker under one setting."""
+
+    guarantee: str
+    interval_ms: int
+    paced: list[Paced]
+    full: Full
+
+
+def main(
+    broker: Annotated[str, typer.Option(help="kafka or noida.")] = "kafka",
+    runs: Annotated[int, typer.Option(min=1, max=20, help="Of each setting, alternating.")] = 3,
+    seconds: Annotated[float, typer.Option(min=1, help="Of each phase that counts.")] = 10.0,
+    quick: Annotated[bool, typer.Option("--quick", help="One run of 4 s a phase.")] = False,
+    output: Annotated[Path | None, typer.Option(help="Where the raw figures go.")] = None,
+) -> None:
+    """Measure both under every interval, print ratios and latencies, write the raw figures."""
+    if quick:
+        runs, seconds = 1, 4.0
+    with (
+        tempfile.TemporaryDirectory(prefix="benchmark-") as directory,
+        Stand.started(broker, Path(directory)) as stand,
+    ):
+        found = []
+        for number, setting in _settings(runs):
+            found.append(_measure(stand, setting, number, seconds))
+            _tell(found[-1], number)
+    medians = [_medians(found, interval_ms) for interval_ms in INTERVALS_MS]
+    settings = {"runs": runs, "seconds": seconds, "users": USERS, "workers": 1}
+    write("exactly_once", {"intervals": medians, "runs": found}, settings, stand, output)
+    _print(medians, conditions(stand, runs))
+
+
+def _settings(runs: int) -> Iterator[tuple[int, Setting]]:
+    """Both guarantees in turn, the first one changing, so that none has the quieter moments."""
+    for number in range(1, runs + 1):
+        for place, interval_ms in enumerate(INTERVALS_MS):
+            order = GUARANTEES if (number + place) % 2 else GUARANTEES[::-1]
+            yield from ((number, Setting(guarantee, interval_ms)) for guarantee in order)
+
+
+def _measure(stand: Stand, setting: Setting, number: int, seconds: float) -> Run:
+    duration_s = seconds + _SKIP_S
+    with stand.session(
+        f"run{number}.{setting.guarantee}.{setting.interval_ms}",
+        crowd=Crowd(users=USERS),
+        rows_max=int(duration_s * (sum(RATES) + _PER_S_MAX)),
+        readers=ISOLATIONS,
+        settings={
+            "guarantee": setting.guarantee,
+            "checkpoint_interval_ms": str(setting.interval_ms),
+        },
+    ) as session:
+        session.warm_up()
+        windows = [_send_paced(session, rate, duration_s) for rate in RATES]
+        uncommitted = session.end_reader("read_uncommitted")
+        full = _send_unpaced(session, duration_s)
+        times = {
+            "read_committed": session.end_reader("read_committed"),
+            "read_uncommitted": uncommitted,
+        }
+    paced = [_paced(window, isolation, times) for window in windows for isolation in ISOLATIONS]
+    return Run(setting.guarantee, setting.interval_ms, paced, full)
+
+
+class _Window(msgspec.Struct, frozen=True):
+    rate: int
+    start_us: int
+    end_us: int
+    worker_cpu_us_per_event: float
+    generator_behind_ms_max: float
+
+
+def _send_paced(session: Session, rate: int, duration_s: float) -> _Window:
+    sent, used = session.send(rate=rate, seconds=duration_s, skip_s=_SKIP_S)
+    session.await_read()
+    return _Window(
+        rate,
+        sent.start_us + int(_SKIP_S * 1e6),
+        sent.start_us + int(duration_s * 1e6),
+        used.per_event_us()["worker0"],
+        sent.behind_ms_max,
+    )
+
+
+def _paced(window: _Window, isolation: Isolation, times: dict[str, np.ndarray]) -> Paced:
+    return Paced(
+        window.rate,
+        isolation,
+        latency(times[isolation], window.start_us, window.end_us),
+        window.worker_cpu_us_per_event,
+        window.generator_behind_ms_max,
+    )
+
+
+def _send_unpaced(session: Session, duration_s: float) -> Full:
+    _, used = session.send(seconds=duration_s, skip_s=_SKIP_S)
+    return Full(
+        round(used.per_s, 1),
+        round(used.at_s, 2),
+        used.per_event_us(),
+        round(used.others_s / used.at_s, 2),
+        used.memory_mib,
+    )
+
+
+def _medians(found: list[Run], interval_ms: int) -> dict[str, Any]:
+    """Of one interval: ratios first, then both guarantees' figures."""
+    of = {
+        guarantee: [
+            run for run in found if (run.guarantee, run.interval_ms) == (guarantee, interval_ms)
+        ]
+        for guarantee in GUARANTEES
+    }
+    per_s = {g: median_of(runs, lambda run: run.full.events_per_s) for g, runs in of.items()}
+    cpu_us = {
+        g: median_of(runs, lambda run: run.full.cpu_us_per_event["worker0"])
+        for g, runs in of.items()
+    }
+    return {
+        "interval_ms": interval_ms,
+        "throughput_ratio": round(per_s["exactly_once"] / per_s["at_least_once"], 3),
+        "events_per_s": per_s,
+        "worker_cpu_us_per_event": cpu_us,
+        "latency_ms": [
+            {
+                "guarantee": guarantee,
+                "rate": of[guarantee][0].paced[place].rate,
+                "isolation": of[guarantee][0].paced[place].isolation,
+                **{
+                    figure: median_of(of[guarantee], _latency_figure(place, figure))
+                    for figure in ("p50", "p99", "p99_9", "max")
+                },
+            }
+            for guarantee in GUARANTEES
+            for place in range(len(RATES) * len(ISOLATIONS))
+        ],
+    }
+
+
+def _latency_figure(place: int, figure: str) -> Any:
+    return lambda run: getattr(run.paced[place].latency, figure)
+
+
+def _tell(run: Run, number: int) -> None:
+    p99s = ", ".join(
+        f"{one.rate:,}/s {one.isolation.removeprefix('read_')} "
+        f"{one.latency.p50:,.0f} and {one.latency.p99:,.0f}"
+        for one in run.paced
+    )
+    console.print(
+        f"run {number}, {run.guarantee}, {run.interval_ms} ms: {run.full.events_per_s:,.0f} "
+        f"events/s, {run.full.cpu_us_per_event['worker0']:.1f} µs; p50 and p99 in ms: {p99s}"
+    )
+
+
+def _print(medians: list[dict[str, Any]], caption: str) -> None:
+    table(
+        "Throughput: exactly-once against at-least-once",
+        caption,
+        ("checkpoint", "ratio", "exactly-once/s", "at-least-once/s", "CPU µs", "CPU µs"),
+        [
+            (
+                f"{one['interval_ms']} ms",
+                f"{one['throughput_ratio']:.2f}",
+                *(f"{one['events_per_s'][guarantee]:,.0f}" for guarantee in GUARANTEES),
+                *(f"{one['worker_cpu_us_per_event'][guarantee]:.1f}" for guarantee in GUARANTEES),
+            )
+            for one in medians
+        ],
+    )
+    table(
+        "Latency from the intended sending, ms",
+        caption,
+        ("checkpoint", "guarantee", "rate/s", "reader", "p50", "p99", "p99.9", "max"),
+        [
+            (
+                f"{one['interval_ms']} ms",
+                line["guarantee"],
+                f"{line['rate']:,}",
+                line["isolation"],
+                *(f"{line[figure]:,.1f}" for figure in ("p50", "p99", "p99_9", "max")),
+            )
+            for one in medians
+            for line in one["latency_ms"]
+        ],
+    )
+
+
+if __name__ == "__main__":
+    try:
+        typer.run(main)
+    except BenchmarkError as error:
+        sys.exit(f"benchmarks.exactly_once: {error}")

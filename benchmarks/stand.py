@@ -1,0 +1,315 @@
+"""The stand a worker is measured on: broker, topics, workers, readers and generators as processes.
+
+    with Stand.started("kafka", directory) as stand, stand.session(name, readers) as session:
+        session.warm_up()
+        sent, used = session.send(rate=1_000, seconds=10)
+
+Every session has topics, group and state of its own. What is read must be as much as was sent, to
+the payment, or its figures mean nothing and it ends in BenchmarkError.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks import generator, reader
+from benchmarks.contender import BenchmarkError
+from benchmarks.crowd import BATCH_ROWS, Crowd
+from benchmarks.machine import Use, usage
+from benchmarks.reader import Isolation
+from benchmarks.recording import record
+from benchmarks.tally import Tally
+from streamapp.broker.local import LocalBroker
+from streamapp.broker.process import Process
+from streamapp.kafka.settings import KafkaSettings, TopicSettings
+from streamapp.kafka.topics import TopicPlan, ensure_topics
+
+#: For start-up, and then between any two verdicts.
+SILENCE_S_MAX = 60.0
+STOP_TIMEOUT_S = 30.0
+WARM_UP_ROWS = BATCH_ROWS
+_POLL_S = 0.01
+_SETTLE_S = 0.5
+_LOG_LINES = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Stand:
+    """A broker of its own and a directory for what the runs leave."""
+
+    bootstrap_servers: str
+    broker: dict[str, str]
+    broker_pid: int
+    directory: Path
+    partitions: int = 4
+    recordings: dict[Crowd, tuple[int, Path]] = field(default_factory=dict)
+
+    @classmethod
+    @contextmanager
+    def started(cls, kind: str, directory: Path, partitions: int = 4) -> Iterator["Stand"]:
+        """A stand whose broker runs until the end of the block."""
+        with LocalBroker.start(kind) as server:
+            process = server.state.runs_as
+            if not isinstance(process, Process):
+                raise BenchmarkError(f"a {kind} broker's CPU time can't be read: it is a container")
+            named = {"kind": str(server.kind), "version": server.version}
+            yield cls(server.bootstrap_servers, named, process.pid, directory, partitions)
+
+    def recording(self, crowd: Crowd, rows: int) -> Path:
+        """A recording of at least `rows` payments of the crowd, made where it is not there."""
+        known, path = self.recordings.get(
+            crowd, (0, self.directory / f"crowd{len(self.recordings)}.jsonl")
+        )
+        if known < rows:
+            record(crowd, rows, path)
+            self.recordings[crowd] = (rows, path)
+        return path
+
+    @contextmanager
+    def session(
+        self,
+        name: str,
+        *,
+        crowd: Crowd,
+        rows_max: int,
+        readers: Sequence[Isolation] = ("read_committed",),
+        stamped: bool = True,
+        workers: int = 1,
+        settings: Mapping[str, str] | None = None,
+    ) -> Iterator["Session"]:
+        """Fresh topics, workers and readers, until the end of the block.
+
+        stamped: readers note latencies. settings: of the worker, by name in lower case.
+        """
+        session = Session(self, f"{name}.", self.recording(crowd, rows_max + WARM_UP_ROWS))
+        with ExitStack() as stack:
+            session.start(stack, readers, stamped, workers, settings or {})
+            try:
+                yield session
+                session.verify()
+            except BenchmarkError as error:
+                raise BenchmarkError(f"{name}: {error}\n{session.last_log_lines()}") from error
+
+
+class Session:
+    """Topics with a prefix of their own, and the processes on them."""
+
+    def __init__(self, stand: Stand, prefix: str, recording: Path) -> None:
+        self.stand = stand
+        self.prefix = prefix
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._recording = recording
+        self._next_row = 0
+        self._tally_path = stand.directory / f"{prefix}tally"
+        self.tally = Tally(self._tally_path, is_new=True)
+        self.topics = TopicSettings(prefix=prefix, partitions=stand.partitions)
+
+    def start(
+        self,
+        stack: ExitStack,
+        readers: Sequence[Isolation],
+        stamped: bool,
+        workers: int,
+        settings: Mapping[str, str],
+    ) -> None:
+        """Make the topics; start workers and readers, to be ended by the stack."""
+        kafka = KafkaSettings(bootstrap_servers=self.stand.bootstrap_servers)
+        names = [self.topics.name(role) for role in ("transactions", "verdicts", "anomalies")]
+        ensure_topics(kafka, [TopicPlan(name, self.stand.partitions) for name in names], 1)
+        for number in range(workers):
+            self.start_worker(stack, number, settings)
+        for isolation in readers:
+            plan = reader.Plan(
+                bootstrap_servers=self.stand.bootstrap_servers,
+                topic=self.topics.name("verdicts"),
+                partitions=self.stand.partitions,
+                isolation=isolation,
+                tally=str(self._tally_path),
+                latencies=str(self._latencies(isolation)) if stamped else "",
+            )
+            self._start(stack, isolation, _module("reader", plan), {})
+
+    def start_worker(self, stack: ExitStack, number: int, settings: Mapping[str, str]) -> None:
+        """Start a worker with a state directory of its own number."""
+        environment = {
+            "STREAMAPP_KAFKA__BOOTSTRAP_SERVERS": self.stand.bootstrap_servers,
+            "STREAMAPP_TOPICS__PREFIX": self.prefix,
+            "STREAMAPP_TOPICS__PARTITIONS": str(self.stand.partitions),
+            "STREAMAPP_WORKER__STATE_DIR": str(self.state_dir(number)),
+            "STREAMAPP_WORKER__HTTP_PORT": "0",
+        } | {f"STREAMAPP_WORKER__{name.upper()}": value for name, value in settings.items()}
+        command = [str(Path(sys.executable).with_name("streamapp")), "worker"]
+        self._start(stack, f"worker{number}", command, environment)
+
+    def state_dir(self, number: int = 0) -> Path:
+        """Where worker `number` keeps its state."""
+        return self.stand.directory / f"{self.prefix}state{number}"
+
+    def _latencies(self, isolation: Isolation) -> Path:
+        return self.stand.directory / f"{self.prefix}{isolation}.npy"
+
+    def _start(
+        self, stack: ExitStack, name: str, command: list[str], environment: Mapping[str, str]
+    ) -> None:
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("STREAMAPP_")}
+        with (self.stand.directory / f"{self.prefix}{name}.log").open("wb") as log:
+            process = subprocess.Popen(
+                command, env=inherited | dict(environment), stdout=log, stderr=subprocess.STDOUT
+            )
+        self.processes[name] = process
+        stack.callback(end, process)
+
+    def warm_up(self) -> None:
+        """Have a first few payments scored: everything is started then."""
+        self.send_few(WARM_UP_ROWS)
+        self.await_read()
+
+    def send_few(self, rows: int) -> None:
+        """Send from this process, at once."""
+        self._note(generator.send(self._plan(rows=rows)))
+
+    def send(
+        self, *, rows: int = 0, rate: float = 0.0, seconds: float = 0.0, skip_s: float = 0.0
+    ) -> tuple[generator.Outcome, Use]:
+        """Send paced (rate and seconds) or unpaced (rows, or seconds); what was used meanwhile.
+
+        The first `skip_s` seconds are not in the use.
+        """
+        rows = rows or (int(rate * seconds) if rate else sys.maxsize)
+        plan = self._plan(rows=rows, rate=rate, seconds=seconds)
+        process = subprocess.Popen(_module("generator", plan), stdout=subprocess.PIPE)
+        try:
+            used = self._watch(process, skip_s)
+            told, _ = process.communicate(timeout=STOP_TIMEOUT_S)
+        finally:
+            end(process)
+        outcome = msgspec.json.decode(told, type=generator.Outcome)
+        self._note(outcome)
+        return outcome, used
+
+    def _plan(self, rows: int, rate: float = 0.0, seconds: float = 0.0) -> generator.Plan:
+        return generator.Plan(
+            bootstrap_servers=self.stand.bootstrap_servers,
+            topic=self.topics.name("transactions"),
+            recording=str(self._recording),
+            tally=str(self._tally_path),
+            rows=rows,
+            first=self._next_row,
+            rate=rate,
+            seconds=seconds,
+        )
+
+    def _note(self, outcome: generator.Outcome) -> None:
+        if outcome.failed:
+            raise BenchmarkError(f"the broker did not take {outcome.failed} payments")
+        self._next_row += -(-outcome.sent // BATCH_ROWS) * BATCH_ROWS
+
+    def _watch(self, sender: subprocess.Popen[bytes], skip_s: float) -> Use:
+        """Usage from `skip_s` after the first payment sent until the generator's end."""
+        sent_before = self.tally["sent"]
+        self._await(lambda: self.tally["sent"] > sent_before or _has_ended(sender), "sent nothing")
+        threading.Event().wait(skip_s)
+        pids = self.pids() | {"generator": sender.pid}
+        start = end_ = self._usage(pids)
+        while not _has_ended(sender):
+            end_ = self._usage(pids)
+            self._check_processes()
+            threading.Event().wait(0.05)
+        return end_ - start
+
+    def _usage(self, pids: Mapping[str, int]) -> Use:
+        return usage(pids, self.tally["sent"], self.tally["read_committed"])
+
+    def pids(self) -> dict[str, int]:
+        """Process ids by name, the broker's among them."""
+        own = {name: process.pid for name, process in self.processes.items()}
+        return own | {"broker": self.stand.broker_pid}
+
+    def await_read(self) -> None:
+        """Return when a verdict on every payment sent so far was read by every reader."""
+        for isolation in [name for name in self.processes if name.startswith("read_")]:
+            self._await_reader(isolation)  # type: ignore[arg-type]
+
+    def _await_reader(self, isolation: Isolation) -> None:
+        count, heard_s = -1, time.monotonic()
+        while self.tally[isolation] < self.tally["sent"]:
+            self._check_processes()
+            if self.tally[isolation] > count:
+                count, heard_s = self.tally[isolation], time.monotonic()
+            elif time.monotonic() - heard_s > SILENCE_S_MAX:
+                raise BenchmarkError(f"silent for {SILENCE_S_MAX:.0f} s after {count} verdicts")
+            threading.Event().wait(_POLL_S)
+
+    def _await(self, is_so: Any, otherwise: str) -> None:
+        deadline_s = time.monotonic() + SILENCE_S_MAX
+        while not is_so():
+            self._check_processes()
+            if time.monotonic() > deadline_s:
+                raise BenchmarkError(f"{otherwise} within {SILENCE_S_MAX:.0f} s")
+            threading.Event().wait(_POLL_S)
+
+    def _check_processes(self) -> None:
+        for name, process in self.processes.items():
+            if process.poll() is not None:
+                raise BenchmarkError(f"{name} ended with code {process.returncode}")
+
+    def verify(self) -> None:
+        """Raise BenchmarkError unless every payment was answered once, for each reader."""
+        self.await_read()
+        threading.Event().wait(_SETTLE_S)
+        sent = self.tally["sent"]
+        for isolation in [name for name in self.processes if name.startswith("read_")]:
+            if (read := self.tally[isolation]) != sent:  # type: ignore[index]
+                raise BenchmarkError(f"{isolation}: {read} verdicts for {sent} payments")
+
+    def end_reader(self, isolation: Isolation) -> NDArray[np.int64]:
+        """Stop a reader; its latencies (n, 2): when sent and when read, epoch microseconds."""
+        self._await_reader(isolation)
+        end(self.processes.pop(isolation))
+        return np.load(self._latencies(isolation))  # type: ignore[no-any-return]
+
+    def log_events(self, name: str) -> dict[str, dict[str, Any]]:
+        """What a worker has logged: of each kind of event the last."""
+        lines = (self.stand.directory / f"{self.prefix}{name}.log").read_bytes().splitlines()
+        events = [msgspec.json.decode(line) for line in lines if line.startswith(b"{")]
+        return {event["event"]: event for event in events}
+
+    def last_log_lines(self) -> str:
+        """The end of each process's log."""
+        logs = sorted(self.stand.directory.glob(f"{self.prefix}*.log"))
+        told = [log.read_text(errors="replace").splitlines()[-_LOG_LINES:] for log in logs]
+        return "\n".join(line for lines in told for line in lines)
+
+
+def _module(name: str, plan: msgspec.Struct) -> list[str]:
+    argument = msgspec.json.encode(plan).decode()
+    return [sys.executable, "-m", f"benchmarks.{name}", argument]
+
+
+def _has_ended(process: subprocess.Popen[bytes]) -> bool:
+    """Whether it has, without taking its CPU account away as `poll` does."""
+    found = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    return found is not None
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """SIGTERM, and SIGKILL to what is still there at the deadline."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(STOP_TIMEOUT_S)
