@@ -97,6 +97,15 @@ bench-exactly-once: setup test-servers ## measure what exactly-once costs, throu
 bench-restart: setup test-servers ## measure recovery and first verdict with a million users, as root (ARGS="--quick")
 	@$(BIN)/python -m benchmarks.restart $(ARGS)
 
+.PHONY: bench-micro
+bench-micro: setup ## measure each stage alone beside the library it replaces (ARGS="--rounds 9")
+	@$(BIN)/python -m benchmarks.micro $(ARGS)
+
+.PHONY: bench-peers
+bench-peers: setup ## measure streamapp beside Faust, Quix Streams and PyFlink (ARGS="--only quix")
+	@benchmarks/peers/environments.sh quix flink
+	@$(BIN)/python -m benchmarks.peers $(ARGS)
+
 .PHONY: crash
 crash: setup test-servers ## break a real Kafka and its workers for half an hour (QUICK=1: 5 minutes; REPORT=out.json ARGS="--only zombie")
 	@$(BIN)/python -m tests.crash.campaign $(if $(QUICK),--quick) $(if $(REPORT),--report "$(REPORT)") $(ARGS)

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 from confluent_kafka import Consumer, TopicPartition
 
-from benchmarks.machine import peak_memory_mib, used
+from benchmarks.machine import peak_memory_mib, tree, used_by_tree
 from benchmarks.traffic import traffic
 from streamapp.kafka.metadata import QUIET
 from streamapp.kafka.settings import KafkaSettings, TopicSettings
@@ -86,8 +86,8 @@ class Run(msgspec.Struct, frozen=True):
 
     Start-up is not in it; the last commit is, for the reader sees committed verdicts only.
 
-    cores: CPU seconds a second used by the worker; cores_others: by everything else that ran,
-    broker and reader included.
+    cores: CPU seconds a second used by the worker, all of its processes; cores_others: by
+    everything else that ran, broker and reader included.
     """
 
     events: int
@@ -99,20 +99,20 @@ class Run(msgspec.Struct, frozen=True):
     peak_memory_mib: int
 
 
-def check(contender: Contender, setup: Setup, rows: int) -> None:
-    """Raise BenchmarkError unless each of `rows` transactions gets one verdict."""
+def check(contender: Contender, setup: Setup, rows: int) -> list[bytes]:
+    """The verdicts; raises BenchmarkError unless each of `rows` transactions gets one."""
     prefix = f"check.{contender.name}."
     _load(setup, prefix, rows)
     wanted = {_tx_id(value) for batch in traffic(rows, setup.populations) for value in batch.values}
     with _worker(contender, setup, prefix) as process, _reader(setup, prefix) as reader:
-        found: list[str] = []
-        for values in _verdicts(reader, process, rows):
-            found += map(_tx_id, values)
+        verdicts = [value for values in _verdicts(reader, process, rows) for value in values]
+    found = [_tx_id(value) for value in verdicts]
     if sorted(found) != sorted(wanted):
         raise BenchmarkError(
             f"{contender.title}: {len(found)} verdicts for {len(set(found) & wanted)} of "
             f"{len(wanted)} transactions"
         )
+    return verdicts
 
 
 def measure(contender: Contender, setup: Setup, number: int, rows: int) -> Run:
@@ -121,11 +121,11 @@ def measure(contender: Contender, setup: Setup, number: int, rows: int) -> Run:
     _load(setup, prefix, rows)
     with _worker(contender, setup, prefix) as process, _reader(setup, prefix) as reader:
         events = rows - _await_first(reader, process, setup, prefix)
-        start_s, start = time.perf_counter(), used(process.pid)
+        start_s, start = time.perf_counter(), used_by_tree(process.pid)
         for _ in _verdicts(reader, process, rows):
             pass
-        seconds, end = time.perf_counter() - start_s, used(process.pid)
-        memory_mib = peak_memory_mib(process.pid)
+        seconds, end = time.perf_counter() - start_s, used_by_tree(process.pid)
+        memory_mib = sum(map(peak_memory_mib, tree(process.pid)))
         if reader.consume(1, _SETTLE_S):
             raise BenchmarkError(f"more than {rows} verdicts for {rows} transactions")
     cpu_s = end.process_s - start.process_s

@@ -84,6 +84,24 @@ def used(pid: int) -> Used:
     return Used(process / _TICKS_PER_S, _machine_ticks() / _TICKS_PER_S)
 
 
+def used_by_tree(pid: int) -> Used:
+    """As `used`, of a process and all processes below it. Raises OSError."""
+    family = [used(member) for member in tree(pid)]
+    return Used(sum(one.process_s for one in family), family[0].machine_s)
+
+
+def tree(pid: int) -> list[int]:
+    """A process and those below it that run now: an engine may be several."""
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
+    family = [pid]
+    for member in family:
+        family += [child for child, parent in parents.items() if parent == member]
+    return family
+
+
 def _machine_ticks() -> int:
     user, nice, system, _idle, _iowait, irq, softirq, *_ = (
         int(field) for field in Path("/proc/stat").read_text().splitlines()[0].split()[1:]

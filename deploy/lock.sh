@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Writes deploy/requirements.lock (all a developer needs) and deploy/runtime.lock (all the image
-# needs, the same versions): exact versions, hashes of every platform's files, no index address.
+# needs, the same versions), and benchmarks/peers/*.lock (an environment each): exact versions,
+# hashes of every platform's files, no index address.
 # Versions already locked are kept; `deploy/lock.sh --upgrade` takes the newest.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -18,3 +19,6 @@ compile() {
 compile pyproject.toml deploy/tools.in --extra dev --output-file deploy/requirements.lock "$@"
 echo "setuptools" | compile pyproject.toml - \
   --constraints deploy/requirements.lock --output-file deploy/runtime.lock "$@"
+for peer in quix flink; do
+  compile "benchmarks/peers/$peer.in" --output-file "benchmarks/peers/$peer.lock" "$@"
+done

@@ -1,0 +1,264 @@
+"""The stages after scoring: verdicts to JSON, messages to record batches, profiles to RocksDB."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+from aiokafka.record.default_records import (
+    DefaultRecordBatchBuilder,
+    _DefaultRecordBatchBuilderPy,
+)
+from rocksdict import Options, Rdict
+
+from benchmarks.micro_material import Material
+from benchmarks.micro_stages import OURS, Run, Stage, Way, spans
+from streamapp.domain.transaction import epoch_ms, rfc3339
+from streamapp.domain.verdict import SEVERITIES, Severity
+from streamapp.engine.partition_log import producer_options
+from streamapp.engine.store import StateStore, user_key
+from streamapp.features.contract import FEATURE_NAMES
+from streamapp.features.profile import seal
+from streamapp.scoring.calibration import DEFAULT_CUTOFFS
+from streamapp.scoring.half_space_trees import HalfSpaceState
+from streamapp.scoring.policy import Policy
+from streamapp.scoring.risk import MODES, RiskBlock, assess
+from streamapp.scoring.verdicts import (
+    DECIMALS,
+    SourcePartition,
+    VerdictWriter,
+    recommended_action,
+)
+
+#: Kafka's numbers of codecs, as aiokafka's builder takes them.
+_CODECS = {"snappy": 2, "lz4": 3, "zstd": 4}
+_OUR_CODEC = producer_options({})["compression_type"]
+_RECORD_BATCH_BYTES = 4 * 1024 * 1024
+_HEADERS = [("schema", b"verdict/1"), ("severity", b"LOW")]
+
+_SOURCE = SourcePartition("transactions", 0)
+#: Reasons are left out of both ways: they are a stage of their own, for 3 % of verdicts.
+_POLICY = Policy(explain_severity=Severity.CRITICAL)
+
+_STORED_USERS = 20_000
+
+
+def output_stages(material: Material, directory: Path) -> list[Stage]:
+    """What follows the scores; stores are made in `directory`."""
+    store, plain = StateStore(directory / "ours"), _plain_store(directory / "plain")
+    payloads = verdict_payloads(material, 20_000)
+    images = [seal(profile) for profile in material.profiles[: material.users]]
+    return [
+        Stage("verdict", {OURS: _verdicts(material), "dict and orjson": _dicts(material)}),
+        Stage(
+            f"record batch of verdicts, {_OUR_CODEC}",
+            {
+                OURS: _packed(payloads, DefaultRecordBatchBuilder, _OUR_CODEC),
+                **{
+                    codec: _packed(payloads, DefaultRecordBatchBuilder, codec)
+                    for codec in _CODECS
+                    if codec != _OUR_CODEC
+                },
+                f"{_OUR_CODEC}, builder in Python": _packed(
+                    payloads, _DefaultRecordBatchBuilderPy, _OUR_CODEC
+                ),
+            },
+        ),
+        Stage(
+            f"record batch of profiles, {_OUR_CODEC}",
+            {OURS: _packed(images, DefaultRecordBatchBuilder, _OUR_CODEC)},
+        ),
+        Stage("RocksDB, write", {OURS: _write(store, images), "a put each": _put(plain, images)}),
+        Stage("RocksDB, read", {OURS: _read(store, images), "a get each": _get(store, images)}),
+    ]
+
+
+def _risk(material: Material, start: int, stop: int, state: HalfSpaceState) -> RiskBlock:
+    return assess(
+        material.features.values[start:stop],
+        material.features.is_cold[start:stop],
+        state,
+        material.model,
+        DEFAULT_CUTOFFS,
+    )
+
+
+def _assessed(material: Material, batch: int, events: int) -> list[tuple[int, int, RiskBlock]]:
+    state = HalfSpaceState.empty(material.model.half_space_trees)
+    return [(a, b, _risk(material, a, b, state)) for a, b in spans(batch, events)]
+
+
+def _verdicts(material: Material) -> Way:
+    writer = VerdictWriter(_SOURCE, material.model, _POLICY)
+
+    def way(batch: int, events: int) -> Run:
+        assessed = _assessed(material, batch, events)
+        return lambda: [_written(writer, material, *one) for one in assessed]
+
+    return way
+
+
+def _written(
+    writer: VerdictWriter, material: Material, start: int, stop: int, risk: RiskBlock
+) -> list[bytes]:
+    offsets = list(range(start, stop))
+    rows = material.rows[start:stop]
+    return writer.write(material.transactions[start:stop], offsets, material.features, rows, risk)
+
+
+def verdict_payloads(material: Material, events: int) -> list[bytes]:
+    """Verdicts as we write them."""
+    writer = VerdictWriter(_SOURCE, material.model, _POLICY)
+    batches = _assessed(material, 1_000, events)
+    return [payload for one in batches for payload in _written(writer, material, *one)]
+
+
+def _dicts(material: Material) -> Way:
+    def way(batch: int, events: int) -> Run:
+        assessed = _assessed(material, batch, events)
+
+        def run() -> None:
+            for start, _, risk in assessed:
+                for row in range(len(risk.risk)):
+                    orjson.dumps(_verdict_dict(material, risk, start, row))
+
+        return run
+
+    return way
+
+
+def verdict_dicts(material: Material, events: int) -> list[dict[str, Any]]:
+    """The same verdicts as dictionaries."""
+    return [
+        _verdict_dict(material, risk, start, row)
+        for start, _, risk in _assessed(material, 1_000, events)
+        for row in range(len(risk.risk))
+    ]
+
+
+def _verdict_dict(material: Material, risk: RiskBlock, start: int, row: int) -> dict[str, Any]:
+    """One verdict field by field, as one would write it for an event at a time."""
+    offset, transaction = start + row, material.transactions[start + row]
+    severity, mode = SEVERITIES[risk.severity[row]], MODES[risk.mode[row]]
+    raw, share = risk.raw[row].tolist(), risk.share[row].tolist()
+    values = [round(value, DECIMALS) + 0.0 for value in risk.values[row].tolist()]
+    members = [
+        {"raw": round(one, DECIMALS), "calibrated": round(p, DECIMALS)}
+        for one, p in zip(raw, share, strict=True)
+    ]
+    version = material.model.version
+    return {
+        "schema_version": 1,
+        "verdict_id": f"{_SOURCE.topic}-{_SOURCE.partition}-{offset}",
+        "tx_id": transaction.tx_id,
+        "user_id": transaction.user_id,
+        "timestamp": rfc3339(epoch_ms(transaction.timestamp)),
+        "risk_score": risk.risk[row].item(),
+        "severity": severity.value,
+        "is_anomaly": severity.rank >= _POLICY.anomaly_severity.rank,
+        "recommended_action": recommended_action(severity, mode),
+        "mode": mode,
+        "scores": {
+            "isolation_forest": members[0],
+            "half_space_trees": members[1] if risk.is_warm[row] else None,
+            "supervised": None,
+            "rules": None,
+        },
+        "reasons": [],
+        "features": dict(zip(FEATURE_NAMES, values, strict=True)),
+        "versions": {
+            "models": version,
+            "rules": "none",
+            "calibration": version,
+            "features": material.model.feature_contract,
+        },
+        "source": {"topic": _SOURCE.topic, "partition": _SOURCE.partition, "offset": offset},
+        "amount": transaction.amount,
+        "currency": transaction.currency,
+        "merchant_id": transaction.merchant_id,
+        "is_late": bool(material.features.is_late[offset]),
+        "duplicate_of": None,
+    }
+
+
+def _packed(values: list[bytes], builder: Callable[..., Any], codec: str) -> Way:
+    def way(batch: int, events: int) -> Run:
+        def run() -> None:
+            for start, stop in spans(batch, events):
+                pack(builder, codec, [values[n % len(values)] for n in range(start, stop)])
+
+        return run
+
+    return way
+
+
+def pack(builder: Callable[..., Any], codec: str, values: list[bytes]) -> bytes:
+    """One record batch in Kafka's format."""
+    batch = builder(
+        magic=2,
+        compression_type=_CODECS[codec],
+        is_transactional=1,
+        producer_id=1,
+        producer_epoch=1,
+        base_sequence=0,
+        batch_size=_RECORD_BATCH_BYTES,
+    )
+    for number, value in enumerate(values):
+        batch.append(number, timestamp=1, key=b"user", value=value, headers=_HEADERS)
+    return bytes(batch.build())
+
+
+def _plain_store(directory: Path) -> Rdict:
+    options = Options(raw_mode=True)
+    options.create_if_missing(True)
+    return Rdict(str(directory), options=options)
+
+
+def _items(images: list[bytes], start: int, stop: int) -> list[tuple[bytes, bytes]]:
+    return [(user_key(str(n % _STORED_USERS)), images[n % len(images)]) for n in range(start, stop)]
+
+
+def _write(store: StateStore, images: list[bytes]) -> Way:
+    store.write(_items(images, 0, _STORED_USERS), 0)
+
+    def way(batch: int, events: int) -> Run:
+        batches = [_items(images, start, stop) for start, stop in spans(batch, events)]
+
+        def run() -> None:
+            for items in batches:
+                store.write(items, 0)
+
+        return run
+
+    return way
+
+
+def _put(store: Rdict, images: list[bytes]) -> Way:
+    def way(_batch: int, events: int) -> Run:
+        items = _items(images, 0, events)
+
+        def run() -> None:
+            for key, value in items:
+                store[key] = value
+
+        return run
+
+    return way
+
+
+def _read(store: StateStore, images: list[bytes]) -> Way:
+    def way(batch: int, events: int) -> Run:
+        batches = [
+            [key for key, _ in _items(images, start, stop)] for start, stop in spans(batch, events)
+        ]
+        return lambda: [store.get_many(keys) for keys in batches]
+
+    return way
+
+
+def _get(store: StateStore, images: list[bytes]) -> Way:
+    def way(_batch: int, events: int) -> Run:
+        keys = [key for key, _ in _items(images, 0, events)]
+        return lambda: [store.get(key) for key in keys]
+
+    return way
