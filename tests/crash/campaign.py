@@ -51,9 +51,9 @@ _COLUMNS: Final = (
     "records",
     "lost",
     "duplicate",
-    "differing verdict bytes",
-    "differing profiles",
-    "differing other",
+    "verdict bytes differ",
+    "profiles differ",
+    "other differ",
     "ready again s, median",
     "worst",
     "passed",
@@ -120,8 +120,10 @@ class Campaign:
             self._open.append((result, self._checks.submit(examine, evidence)))
             if row.breaks_broker:
                 self.finish_checks()
-        except (CampaignError, RuntimeError) as error:
+        except CampaignError as error:
             result.error = str(error)
+        except Exception as error:  # whatever it was, the other rows can still be run
+            result.error = repr(error)
         result.seconds = time.monotonic() - started
 
     def finish_checks(self) -> None:
@@ -252,7 +254,7 @@ def _table(results: list[RowResult], seed: int, serving: dict[str, str], seconds
         title=f"{kills} worker kills in {seconds / 60:.1f} min on {serving['kind']} "
         f"{serving['version']}, seed {seed}"
     )
-    table.add_column("fault")
+    table.add_column("fault", no_wrap=True)
     for name in _COLUMNS:
         table.add_column(name, justify="right")
     for row in results:

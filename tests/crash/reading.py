@@ -14,6 +14,19 @@ _SILENCE_S_MAX: Final = 30.0
 _READ_RECORDS: Final = 5_000
 
 
+def end_offsets(kafka: KafkaSettings, topic: str, partitions: int) -> dict[int, int]:
+    """The offset after each partition's last record."""
+    consumer = Consumer({**kafka.librdkafka(), **QUIET, "group.id": "crash.checker"})
+    try:
+        places = [TopicPartition(topic, number) for number in range(partitions)]
+        return {
+            one.partition: consumer.get_watermark_offsets(one, timeout=_SILENCE_S_MAX)[1]
+            for one in places
+        }
+    finally:
+        consumer.close()
+
+
 def read_topic(kafka: KafkaSettings, topic: str, partitions: int) -> dict[int, list[Record]]:
     """Every committed record up to the topic's end, by partition, in offset order."""
     consumer = Consumer(

@@ -14,6 +14,7 @@ from streamapp.kafka.metadata import QUIET
 from streamapp.kafka.settings import KafkaSettings, TopicSettings
 from streamapp.kafka.topics import ensure_topics, worker_topics
 from tests.crash.fleet import Fleet
+from tests.crash.reading import end_offsets
 from tests.crash.sinks import DSN, Sinks
 from tests.crash.traffic import Sender
 
@@ -116,7 +117,7 @@ class Stage:
     def drain(self) -> None:
         """Stop the traffic and return when all of it is committed."""
         self.sender.close()
-        ends = self.sender.ends()
+        ends = end_offsets(self.kafka, self.topics.name("transactions"), PARTITIONS)
 
         def is_done() -> bool:
             done = committed(self.kafka, self.topics, self.group)

@@ -91,7 +91,7 @@ class Sender:
         self._thread.start()
 
     def ends(self) -> dict[int, int]:
-        """Offset after the last acknowledged message, by partition."""
+        """Offset after the last message known to be acknowledged, by partition."""
         with self._lock:
             return dict(self._ends)
 
@@ -131,5 +131,5 @@ class Sender:
             self.acknowledged += 1
             partition, offset = message.partition(), message.offset()
             assert partition is not None
-            assert offset is not None
-            self._ends[partition] = max(self._ends[partition], offset + 1)
+            if offset is not None:  # else the broker had it from an earlier try, and where is lost
+                self._ends[partition] = max(self._ends[partition], offset + 1)
