@@ -172,7 +172,7 @@ def kill_sinks(stage: Stage, count: int) -> None:
     running = {name: stage.sinks.start(name) for name in sinks.NAMES}
     try:
         for _ in range(count):
-            stage.pause(stage.rng.uniform(0.5, 8.0))
+            stage.pause(stage.rng.uniform(2.0, 10.0))
             name = stage.rng.choice(sinks.NAMES)
             running[name].kill()
             running[name].wait()

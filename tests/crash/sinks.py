@@ -12,8 +12,12 @@ import msgspec
 import psycopg
 import pyarrow.dataset
 
-#: As short as the broker allows: after kill -9 the group waits for it.
-SETTINGS: Final = {"STREAMAPP_SINK__SESSION_TIMEOUT_S": "6"}
+#: As short as the broker allows, for after kill -9 the group waits for it; and a file is complete
+#: before the next kill.
+SETTINGS: Final = {
+    "STREAMAPP_SINK__SESSION_TIMEOUT_S": "6",
+    "STREAMAPP_PARQUET__FILE_AGE_S_MAX": "1",
+}
 NAMES: Final = ("parquet", "postgres")
 DSN: Final = "STREAMAPP_POSTGRES__DSN"
 _IDLE_S: Final = "2"
