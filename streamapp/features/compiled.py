@@ -15,9 +15,12 @@ from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
 import numba
+from numba.core import cgutils, types
+from numba.extending import intrinsic
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+_cgutils: Final[Any] = cgutils
 _config: Final[Any] = numba.config  # its settings are attributes made at import
 _PACKAGE: Final = Path(__file__).parents[1]
 _WITH_LOOPS: Final = ("features", "scoring")
@@ -41,3 +44,21 @@ def kernel(function: Function) -> Function:
     """Compile a loop over rows; each row's result is the same bits in a batch of any size."""
     compiled = numba.njit(cache=True, fastmath=False, nogil=True, error_model="numpy")(function)
     return cast(Function, compiled)
+
+
+def _copy_bytes(_context: Any, source: Any, start: Any, count: Any, out: Any, at: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        source, start, count, out, at = arguments
+        kinds = signature.args
+        first = context.make_array(kinds[0])(context, builder, source).data
+        place = builder.gep(context.make_array(kinds[3])(context, builder, out).data, [at])
+        _cgutils.raw_memcpy(builder, place, builder.gep(first, [start]), count, 1)
+        return context.get_dummy_value()
+
+    return types.void(source, start, count, out, at), generate
+
+
+#: copy_bytes(source, start, count, out, at), for use in kernels: `out[at : at + count]` becomes
+#: `source[start : start + count]`. Bounds are the caller's. It is the machine's own copy: a loop
+#: can't know that the arrays don't overlap and goes byte by byte, ten times slower.
+copy_bytes: Final[Any] = intrinsic(_copy_bytes)

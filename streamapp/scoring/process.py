@@ -18,6 +18,7 @@ from streamapp.features.contract import FeatureParameters
 from streamapp.features.kernel import APPLIED, DUPLICATE, FENCED, FeatureBlock, compute
 from streamapp.scoring.admission import TIME_AHEAD, StreamClock
 from streamapp.scoring.artifact import ModelArtifact
+from streamapp.scoring.json_rows import Objects
 from streamapp.scoring.partition_state import PartitionState
 from streamapp.scoring.policy import Policy
 from streamapp.scoring.profiles import Profiles
@@ -39,14 +40,13 @@ class Records:
 class ScoredBatch:
     """The outcome of a batch, in offset order.
 
-    rows: index of each verdict's record; users, payloads (verdict v1 in JSON) and severities
+    rows: index of each verdict's record; payloads (verdict v1 in JSON) and severities
     (0 LOW to 3 CRITICAL) run beside it. refused_rows: index of each dead letter's record.
     touched: slots whose profile changed, each once.
     """
 
     rows: list[int]
-    users: list[str]
-    payloads: list[bytes]
+    payloads: Objects
     severities: list[int]
     dead_letters: list[DeadLetter]
     refused_rows: list[int]
@@ -90,14 +90,11 @@ def process(
     risk = assess(values, modes, state.half_space, model, policy.cutoffs)
     _keep_decisions(profiles, slots[applied], features, applied, risk, batch.columns)
     writer = VerdictWriter(records.source, model, policy)
-    verdicts = _write_scored(writer, records, batch, features, applied, risk)
-    verdicts += _write_duplicates(writer, records, batch, features, applied, risk)
-    verdicts.sort()
+    rows, payloads, severities = _write(writer, batch, applied, risk)
     return ScoredBatch(
-        rows=[row for row, *_ in verdicts],
-        users=[user for _, user, *_ in verdicts],
-        payloads=[payload for *_, payload, _ in verdicts],
-        severities=[severity for *_, severity in verdicts],
+        rows=rows,
+        payloads=payloads,
+        severities=severities,
         dead_letters=batch.dead_letters,
         refused_rows=batch.refused_rows,
         touched=np.unique(slots[applied]),
@@ -165,46 +162,47 @@ def _keep_decisions(
     block["ring_flags"][slots, places] = packed[own]
 
 
-def _write_scored(
-    writer: VerdictWriter,
-    records: Records,
-    batch: Featured,
-    features: FeatureBlock,
-    applied: NDArray[np.int64],
-    risk: RiskBlock,
-) -> list[tuple[int, str, bytes, int]]:
-    transactions = [batch.transactions[i] for i in applied]
-    rows = [batch.rows[i] for i in applied]
-    offsets = [records.offsets[row] for row in rows]
-    payloads = writer.write(transactions, offsets, features, applied, risk)
-    users = [transaction.user_id for transaction in transactions]
-    return list(zip(rows, users, payloads, risk.severity.tolist(), strict=True))
+def _write(
+    writer: VerdictWriter, batch: Featured, applied: NDArray[np.int64], risk: RiskBlock
+) -> tuple[list[int], Objects, list[int]]:
+    """Rows, payloads and severities of all verdicts, in record order."""
+    events, rows = batch.columns.records[applied], np.array(batch.rows, np.int64)
+    scored = [batch.transactions[i] for i in applied.tolist()]
+    payloads = writer.write(scored, events, batch.features, applied, risk)
+    duplicates = np.flatnonzero(batch.features.status == DUPLICATE)
+    if len(duplicates) == 0:
+        return rows[applied].tolist(), payloads, risk.severity.tolist()
+    again = _write_duplicates(writer, batch, duplicates, applied, risk)
+    places = np.concatenate([applied, duplicates])
+    order = np.argsort(places)
+    texts = [*payloads, *(payload for payload, _ in again)]
+    severities = [*risk.severity.tolist(), *(code for _, code in again)]
+    return (
+        rows[places[order]].tolist(),
+        Objects.of([texts[i] for i in order]),
+        [severities[i] for i in order],
+    )
 
 
 def _write_duplicates(
     writer: VerdictWriter,
-    records: Records,
     batch: Featured,
-    features: FeatureBlock,
+    duplicates: NDArray[np.int64],
     applied: NDArray[np.int64],
     risk: RiskBlock,
-) -> list[tuple[int, str, bytes, int]]:
-    duplicates = np.flatnonzero(features.status == DUPLICATE)
-    if len(duplicates) == 0:
-        return []
-    scored_offsets = batch.columns.records["offset"][applied]
+) -> list[tuple[bytes, int]]:
+    features, offsets = batch.features, batch.columns.records["offset"]
+    scored_offsets = offsets[applied]
     packed = pack_decisions(risk, features.is_late[applied])
     written = []
-    for i in duplicates:
+    for i in duplicates.tolist():
         first = int(features.first_offset[i])
         at = int(np.searchsorted(scored_offsets, first))
         if at < len(applied) and scored_offsets[at] == first:  # the first is in this very batch
             decision = round(float(risk.risk[at]) * 100), int(packed[at])
         else:
             decision = int(features.first_risk[i]), int(features.first_flags[i])
-        transaction, row = batch.transactions[i], batch.rows[i]
-        payload, severity = writer.write_duplicate(
-            transaction, records.offsets[row], first, *decision
+        written.append(
+            writer.write_duplicate(batch.transactions[i], int(offsets[i]), first, *decision)
         )
-        written.append((row, transaction.user_id, payload, severity))
     return written
