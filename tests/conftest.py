@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import pytest
+from hypothesis import settings
 
 from streamapp.broker import BrokerError, BrokerKind, LocalBroker
 from tests.servers.kafka import GivenBroker, start_broker
@@ -17,6 +18,10 @@ from tests.servers.redis import start_redis
 from tests.servers.server import Server
 
 S = TypeVar("S")
+
+# No test fails for being slow: a kernel compiles when it is first called, a machine may be busy.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 def _started(start: Callable[[], S]) -> S:
