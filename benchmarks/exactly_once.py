@@ -11,28 +11,23 @@ verdicts. Throughput is read by the committed reader alone. docs/performance.md 
 import sys
 import tempfile
 from collections.abc import Iterator
+from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
-import numpy as np
 import typer
 
 from benchmarks.contender import BenchmarkError
 from benchmarks.crowd import Crowd
-from benchmarks.latency_figures import Latency, latency
-from benchmarks.reader import Isolation
+from benchmarks.paced import GUARANTEES, ISOLATIONS, SKIP_S, Paced, both_readers, send_paced
 from benchmarks.report import conditions, console, median_of, table, write
 from benchmarks.stand import Session, Stand
 
-GUARANTEES = ("exactly_once", "at_least_once")
 INTERVALS_MS = (10, 50, 200)
 RATES = (1_000, 5_000)
-ISOLATIONS: tuple[Isolation, ...] = ("read_committed", "read_uncommitted")
 USERS = 10_000
 
-#: At the head of each phase: not in the figures.
-_SKIP_S = 2.0
 _PER_S_MAX = 150_000
 
 
@@ -41,16 +36,6 @@ class Setting(msgspec.Struct, frozen=True):
 
     guarantee: str
     interval_ms: int
-
-
-class Paced(msgspec.Struct, frozen=True):
-    """One reader's latencies at one rate. behind: how late the generator itself was."""
-
-    rate: int
-    isolation: Isolation
-    latency: Latency
-    worker_cpu_us_per_event: float
-    generator_behind_ms_max: float
 
 
 class Full(msgspec.Struct, frozen=True):
@@ -105,11 +90,10 @@ def _settings(runs: int) -> Iterator[tuple[int, Setting]]:
 
 
 def _measure(stand: Stand, setting: Setting, number: int, seconds: float) -> Run:
-    duration_s = seconds + _SKIP_S
     with stand.session(
         f"run{number}.{setting.guarantee}.{setting.interval_ms}",
         crowd=Crowd(users=USERS),
-        rows_max=int(duration_s * (sum(RATES) + _PER_S_MAX)),
+        rows_max=int((seconds + SKIP_S) * (sum(RATES) + _PER_S_MAX)),
         readers=ISOLATIONS,
         settings={
             "guarantee": setting.guarantee,
@@ -117,49 +101,16 @@ def _measure(stand: Stand, setting: Setting, number: int, seconds: float) -> Run
         },
     ) as session:
         session.warm_up()
-        windows = [_send_paced(session, rate, duration_s) for rate in RATES]
+        windows = [send_paced(session, rate, seconds) for rate in RATES]
         uncommitted = session.end_reader("read_uncommitted")
-        full = _send_unpaced(session, duration_s)
-        times = {
-            "read_committed": session.end_reader("read_committed"),
-            "read_uncommitted": uncommitted,
-        }
-    paced = [_paced(window, isolation, times) for window in windows for isolation in ISOLATIONS]
+        full = _send_unpaced(session, seconds)
+        committed = session.end_reader("read_committed")
+    paced = [one for window in windows for one in both_readers(window, committed, uncommitted)]
     return Run(setting.guarantee, setting.interval_ms, paced, full)
 
 
-class _Window(msgspec.Struct, frozen=True):
-    rate: int
-    start_us: int
-    end_us: int
-    worker_cpu_us_per_event: float
-    generator_behind_ms_max: float
-
-
-def _send_paced(session: Session, rate: int, duration_s: float) -> _Window:
-    sent, used = session.send(rate=rate, seconds=duration_s, skip_s=_SKIP_S)
-    session.await_read()
-    return _Window(
-        rate,
-        sent.start_us + int(_SKIP_S * 1e6),
-        sent.start_us + int(duration_s * 1e6),
-        used.per_event_us()["worker0"],
-        sent.behind_ms_max,
-    )
-
-
-def _paced(window: _Window, isolation: Isolation, times: dict[str, np.ndarray]) -> Paced:
-    return Paced(
-        window.rate,
-        isolation,
-        latency(times[isolation], window.start_us, window.end_us),
-        window.worker_cpu_us_per_event,
-        window.generator_behind_ms_max,
-    )
-
-
-def _send_unpaced(session: Session, duration_s: float) -> Full:
-    _, used = session.send(seconds=duration_s, skip_s=_SKIP_S)
+def _send_unpaced(session: Session, seconds: float) -> Full:
+    _, used = session.send(seconds=seconds + SKIP_S, skip_s=SKIP_S)
     return Full(
         round(used.per_s, 1),
         round(used.at_s, 2),
@@ -190,10 +141,12 @@ def _medians(found: list[Run], interval_ms: int) -> dict[str, Any]:
         "latency_ms": [
             {
                 "guarantee": guarantee,
-                "rate": of[guarantee][0].paced[place].rate,
+                "rate": of[guarantee][0].paced[place].window.rate,
                 "isolation": of[guarantee][0].paced[place].isolation,
                 **{
-                    figure: median_of(of[guarantee], _latency_figure(place, figure))
+                    figure: median_of(
+                        [run.paced[place] for run in of[guarantee]], attrgetter(f"latency.{figure}")
+                    )
                     for figure in ("p50", "p99", "p99_9", "max")
                 },
             }
@@ -203,13 +156,9 @@ def _medians(found: list[Run], interval_ms: int) -> dict[str, Any]:
     }
 
 
-def _latency_figure(place: int, figure: str) -> Any:
-    return lambda run: getattr(run.paced[place].latency, figure)
-
-
 def _tell(run: Run, number: int) -> None:
     p99s = ", ".join(
-        f"{one.rate:,}/s {one.isolation.removeprefix('read_')} "
+        f"{one.window.rate:,}/s {one.isolation.removeprefix('read_')} "
         f"{one.latency.p50:,.0f} and {one.latency.p99:,.0f}"
         for one in run.paced
     )

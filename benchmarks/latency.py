@@ -1,0 +1,147 @@
+"""Latency at given rates, open loop, under both guarantees and for both kinds of reader.
+
+    python -m benchmarks.latency [--quick] [--runs 5] [--seconds 10] [--rate 1000 --rate 5000]
+    python -m benchmarks.latency --rate 5000 --seconds 300 --runs 1 --output long.json
+
+A payment is due at its time whatever happens to those before it, so a pause of the worker is in the
+figures of every payment that waited through it. From there it runs to the verdict in the reader's
+hands: generator, broker twice, worker, and for readers of committed records the checkpoint.
+"""
+
+import sys
+import tempfile
+from operator import attrgetter
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from benchmarks.contender import BenchmarkError
+from benchmarks.crowd import Crowd
+from benchmarks.latency_figures import SLOW_MS
+from benchmarks.paced import GUARANTEES, ISOLATIONS, SKIP_S, Paced, both_readers, send_paced
+from benchmarks.reader import Isolation
+from benchmarks.report import conditions, console, median_of, table, write
+from benchmarks.stand import Stand
+
+RATES = (1_000, 5_000, 20_000)
+USERS = 10_000
+_FIGURES = ("p50", "p95", "p99", "p99_9", "max")
+
+
+class Run(msgspec.Struct, frozen=True):
+    """One worker at every rate in turn."""
+
+    guarantee: str
+    paced: list[Paced]
+
+
+def main(
+    broker: Annotated[str, typer.Option(help="kafka or noida.")] = "kafka",
+    runs: Annotated[int, typer.Option(min=1, max=20, help="Of each, alternating.")] = 5,
+    seconds: Annotated[float, typer.Option(min=1, help="At each rate.")] = 10.0,
+    rate: Annotated[list[int], typer.Option(min=1, help="Payments a second.")] = [*RATES],  # noqa: B006
+    guarantee: Annotated[list[str], typer.Option(help="Of the worker.")] = [*GUARANTEES],  # noqa: B006
+    users: Annotated[int, typer.Option(min=160, help="Who pay.")] = USERS,
+    quick: Annotated[bool, typer.Option("--quick", help="One run of 4 s a rate.")] = False,
+    output: Annotated[Path | None, typer.Option(help="Where the raw figures go.")] = None,
+) -> None:
+    """Measure each rate, print percentiles, write the raw figures."""
+    if quick:
+        runs, seconds = 1, 4.0
+    with (
+        tempfile.TemporaryDirectory(prefix="benchmark-") as directory,
+        Stand.started(broker, Path(directory)) as stand,
+    ):
+        found = []
+        for number in range(1, runs + 1):
+            for one in guarantee if number % 2 else guarantee[::-1]:
+                found.append(_measure(stand, one, number, rate, seconds, users))
+                _tell(found[-1], number)
+    medians = [
+        _medians(found, one, per_s, isolation)
+        for one in guarantee
+        for per_s in rate
+        for isolation in ISOLATIONS
+    ]
+    settings = {"runs": runs, "seconds": seconds, "users": users, "workers": 1}
+    write("latency", {"medians": medians, "runs": found}, settings, stand, output)
+    _print(medians, conditions(stand, runs))
+
+
+def _measure(
+    stand: Stand, guarantee: str, number: int, rates: list[int], seconds: float, users: int
+) -> Run:
+    with stand.session(
+        f"run{number}.{guarantee}",
+        crowd=Crowd(users=users),
+        rows_max=int((seconds + SKIP_S) * sum(rates)) + 10_000,
+        readers=ISOLATIONS,
+        settings={"guarantee": guarantee},
+    ) as session:
+        session.warm_up()
+        windows = [send_paced(session, rate, seconds) for rate in rates]
+        times = [session.end_reader(isolation) for isolation in ISOLATIONS]
+    return Run(guarantee, [one for window in windows for one in both_readers(window, *times)])
+
+
+def _medians(found: list[Run], guarantee: str, rate: int, isolation: Isolation) -> dict[str, Any]:
+    chosen = [
+        one
+        for run in found
+        for one in run.paced
+        if (run.guarantee, one.window.rate, one.isolation) == (guarantee, rate, isolation)
+    ]
+    return {
+        "guarantee": guarantee,
+        "rate": rate,
+        "isolation": isolation,
+        **{name: median_of(chosen, attrgetter(f"latency.{name}")) for name in _FIGURES},
+        "over_250_ms": sum(one.latency.over_250_ms for one in chosen),
+        "payments": sum(one.latency.payments for one in chosen),
+        "worker_cpu_us_per_event": median_of(
+            chosen, lambda one: one.window.cpu_us_per_event["worker0"]
+        ),
+        "generator_behind_ms_p99": median_of(
+            chosen, lambda one: one.window.generator_behind_ms_p99
+        ),
+    }
+
+
+def _tell(run: Run, number: int) -> None:
+    for one in run.paced:
+        figures = ", ".join(f"{name} {getattr(one.latency, name):,.1f}" for name in _FIGURES)
+        behind = one.window.generator_behind_ms_max
+        console.print(
+            f"run {number}, {run.guarantee}, {one.window.rate:,}/s, {one.isolation}: {figures} ms; "
+            f"generator late by up to {behind:.0f} ms, other programs took "
+            f"{one.window.cores_others:.2f} cores"
+        )
+        for pause in one.latency.pauses:
+            console.print(f"   over {SLOW_MS:.0f} ms: {pause}")
+
+
+def _print(medians: list[dict[str, Any]], caption: str) -> None:
+    table(
+        "Latency from the intended sending to the reader, ms",
+        caption,
+        ("guarantee", "rate/s", "reader", "p50", "p95", "p99", "p99.9", "max", "over 250 ms"),
+        [
+            (
+                one["guarantee"],
+                f"{one['rate']:,}",
+                one["isolation"],
+                *(f"{one[name]:,.1f}" for name in _FIGURES),
+                f"{one['over_250_ms']:,} of {one['payments']:,}",
+            )
+            for one in medians
+        ],
+    )
+
+
+if __name__ == "__main__":
+    try:
+        typer.run(main)
+    except BenchmarkError as error:
+        sys.exit(f"benchmarks.latency: {error}")
