@@ -51,9 +51,9 @@ def user_name(number: int) -> str:
     return f"c{number:07d}"
 
 
-def transaction_name(number: int) -> str:
-    """The `tx_id` of a payment, always of the same length."""
-    return f"t{number:09d}"
+def transaction_name(seed: int, number: int) -> str:
+    """The `tx_id` of a payment, always of the same length; crowds of different seeds share none."""
+    return f"t{seed:03d}{number:09d}"
 
 
 def payments(crowd: Crowd, first: int = 0) -> Iterator[RecordedBatch]:
@@ -118,7 +118,7 @@ def _batch(
     chosen, taken = rows.tolist(), [names[user] for user in users.tolist()]
     values = encode_columns(
         {
-            "tx_id": list(map(transaction_name, numbers)),
+            "tx_id": [transaction_name(crowd.seed, number) for number in numbers],
             "user_id": taken,
             "amount": content.amounts[rows].tolist(),
             "timestamp": rfc3339_column(time_ms),

@@ -22,6 +22,9 @@ from streamapp.kafka.metadata import QUIET
 from streamapp.kafka.settings import KafkaSettings
 from streamapp.replay.producer import SENT_AT
 
+#: Payments between what is sent and what is read: some seconds' worth.
+AHEAD = 100_000
+
 _FLUSH_S = 30.0
 #: Payments handed over between two looks at the clock.
 _CHUNK = 256
@@ -43,7 +46,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     first: int = 0
     rate: float = 0.0
     seconds: float = 0.0
-    ahead: int = 100_000
+    ahead: int = AHEAD
     linger_ms: float = 1.0
 
 
@@ -86,7 +89,7 @@ class _Generator:
                 "enable.idempotence": True,
                 "compression.type": "lz4",
                 "linger.ms": plan.linger_ms,
-                "queue.buffering.max.messages": 4 * plan.ahead,
+                "queue.buffering.max.messages": 0,
                 "delivery.report.only.error": True,
                 "on_delivery": self._count_failed,
             }

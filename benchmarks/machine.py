@@ -37,6 +37,7 @@ class Use:
     """What processes have used up to a moment, or between two: CPU seconds, memory, payments.
 
     others_s: CPU seconds of everything else on the machine. memory_mib: resident, at the end.
+    read_each_s: verdicts read in each whole second in between.
     """
 
     at_s: float
@@ -45,6 +46,7 @@ class Use:
     cpu_s: dict[str, float]
     others_s: float
     memory_mib: dict[str, int]
+    read_each_s: tuple[int, ...] = ()
 
     def __sub__(self, before: "Use") -> "Use":
         return Use(
@@ -59,6 +61,11 @@ class Use:
     def per_event_us(self) -> dict[str, float]:
         """CPU µs for each verdict read, by process."""
         return {name: round(s / max(self.read, 1) * 1e6, 2) for name, s in self.cpu_s.items()}
+
+    def cores(self) -> dict[str, float]:
+        """CPU seconds a second, by process; `others` is the rest of the machine."""
+        all_s = self.cpu_s | {"others": self.others_s}
+        return {name: round(s / self.at_s, 2) for name, s in all_s.items()}
 
     @property
     def per_s(self) -> float:

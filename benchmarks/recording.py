@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks.crowd import BATCH_ROWS, Crowd, payments, transaction_name, user_name
 
-_KEY_START = len(f'{{"tx_id":"{transaction_name(0)}","user_id":"')
+_KEY_START = len(f'{{"tx_id":"{transaction_name(0, 0)}","user_id":"')
 _KEY = slice(_KEY_START, _KEY_START + len(user_name(0)))
 
 

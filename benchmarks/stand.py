@@ -14,9 +14,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ SILENCE_S_MAX = 60.0
 STOP_TIMEOUT_S = 30.0
 WARM_UP_ROWS = BATCH_ROWS
 _POLL_S = 0.01
+_WATCH_S = 0.05
 _SETTLE_S = 0.5
 _LOG_LINES = 15
 
@@ -110,8 +112,7 @@ class Session:
         self.stand = stand
         self.prefix = prefix
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._recording = recording
-        self._next_row = 0
+        self.pay(recording)
         self._tally_path = stand.directory / f"{prefix}tally"
         self.tally = Tally(self._tally_path, is_new=True)
         self.topics = TopicSettings(prefix=prefix, partitions=stand.partitions)
@@ -171,6 +172,10 @@ class Session:
         self.processes[name] = process
         stack.callback(end, process)
 
+    def pay(self, recording: Path) -> None:
+        """From now on, send the payments of this recording, from its first one."""
+        self._recording, self._next_row = recording, 0
+
     def warm_up(self) -> None:
         """Have a first few payments scored: everything is started then."""
         self.send_few(WARM_UP_ROWS)
@@ -181,14 +186,20 @@ class Session:
         self._note(generator.send(self._plan(rows=rows)))
 
     def send(
-        self, *, rows: int = 0, rate: float = 0.0, seconds: float = 0.0, skip_s: float = 0.0
+        self,
+        *,
+        rows: int = 0,
+        rate: float = 0.0,
+        seconds: float = 0.0,
+        skip_s: float = 0.0,
+        ahead: int = generator.AHEAD,
     ) -> tuple[generator.Outcome, Use]:
         """Send paced (rate and seconds) or unpaced (rows, or seconds); what was used meanwhile.
 
         The first `skip_s` seconds are not in the use.
         """
         rows = rows or (int(rate * seconds) if rate else sys.maxsize)
-        plan = self._plan(rows=rows, rate=rate, seconds=seconds)
+        plan = self._plan(rows, rate, seconds, ahead)
         process = subprocess.Popen(_module("generator", plan), stdout=subprocess.PIPE)
         try:
             used = self._watch(process, skip_s)
@@ -199,7 +210,13 @@ class Session:
         self._note(outcome)
         return outcome, used
 
-    def _plan(self, rows: int, rate: float = 0.0, seconds: float = 0.0) -> generator.Plan:
+    def _plan(
+        self,
+        rows: int,
+        rate: float = 0.0,
+        seconds: float = 0.0,
+        ahead: int = generator.AHEAD,
+    ) -> generator.Plan:
         return generator.Plan(
             bootstrap_servers=self.stand.bootstrap_servers,
             topic=self.topics.name("transactions"),
@@ -209,6 +226,7 @@ class Session:
             first=self._next_row,
             rate=rate,
             seconds=seconds,
+            ahead=ahead,
         )
 
     def _note(self, outcome: generator.Outcome) -> None:
@@ -221,13 +239,25 @@ class Session:
         sent_before = self.tally["sent"]
         self._await(lambda: self.tally["sent"] > sent_before or _has_ended(sender), "sent nothing")
         threading.Event().wait(skip_s)
-        pids = self.pids() | {"generator": sender.pid}
-        start = end_ = self._usage(pids)
-        while not _has_ended(sender):
-            end_ = self._usage(pids)
+        return self._use_until(lambda: _has_ended(sender), {"generator": sender.pid})
+
+    def watch_reading(self) -> Use:
+        """Usage from the first verdict read until the last one."""
+        self._await(lambda: self.tally["read_committed"] > 0, "no verdict")
+        return self._use_until(lambda: self.tally["read_committed"] >= self.tally["sent"], {})
+
+    def _use_until(self, is_over: Callable[[], bool], others: Mapping[str, int]) -> Use:
+        pause, pids = threading.Event(), self.pids() | dict(others)
+        uses = [self._usage(pids)]
+        last = uses[0]
+        while not is_over():
+            last = self._usage(pids)
+            if last.at_s >= uses[0].at_s + len(uses):
+                uses.append(last)
             self._check_processes()
-            threading.Event().wait(0.05)
-        return end_ - start
+            pause.wait(_WATCH_S)
+        each_s = tuple(after.read - before.read for before, after in pairwise(uses))
+        return replace(last - uses[0], read_each_s=each_s)
 
     def _usage(self, pids: Mapping[str, int]) -> Use:
         return usage(pids, self.tally["sent"], self.tally["read_committed"])
@@ -252,7 +282,7 @@ class Session:
                 raise BenchmarkError(f"silent for {SILENCE_S_MAX:.0f} s after {count} verdicts")
             threading.Event().wait(_POLL_S)
 
-    def _await(self, is_so: Any, otherwise: str) -> None:
+    def _await(self, is_so: Callable[[], bool], otherwise: str) -> None:
         deadline_s = time.monotonic() + SILENCE_S_MAX
         while not is_so():
             self._check_processes()

@@ -1,153 +1,177 @@
-"""Sustained throughput of a streamapp worker against the tutorial way, in one run on one broker.
+"""Sustained throughput of one worker, both guarantees in turn, everything on the same cores.
 
-    python -m benchmarks.throughput [--broker kafka|noida] [--runs 3] [--rows N]
+    python -m benchmarks.throughput [--quick] [--runs 5] [--seconds 60]
+    python -m benchmarks.throughput --users 1000000 --skew 1.0 --guarantee exactly_once
 
-Each run loads fresh topics with recorded traffic, starts one worker process on them and reads its
-verdicts as they come. The clock and the CPU account run from the first verdict in the topic to the
-last one read, so start-up (imports, training, joining the group) is in neither contender's figures.
-docs/performance.md says more.
+A generator keeps 100,000 payments ahead of the reader (or sends at --rate, or has sent --backlog of
+them before the worker starts), a reader reads all verdicts as a sink would, and clock and CPU
+account run over the seconds in between, start-up and the first two seconds left out. Each run ends
+with the check that there is one verdict for each payment. docs/performance.md says more.
 """
 
-import statistics
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from benchmarks.contender import (
-    STREAMAPP,
-    TUTORIAL,
-    BenchmarkError,
-    Contender,
-    Run,
-    Setup,
-    check,
-    measure,
-)
-from benchmarks.machine import machine, versions
-from benchmarks.traffic import sample_rows
-from streamapp.broker.local import LocalBroker
-from streamapp.scoring.artifact import load
-from streamapp.scoring.default_model import default_model_dir
+from benchmarks.contender import BenchmarkError
+from benchmarks.crowd import Crowd
+from benchmarks.machine import Use, peak_memory_mib
+from benchmarks.paced import GUARANTEES, SKIP_S
+from benchmarks.report import conditions, console, median_of, table, write
+from benchmarks.stand import Session, Stand
 
-PARTITIONS = 4
-CHECK_ROWS = 500
-RESULTS = Path(__file__).parent / "results" / "throughput.json"
+#: More than any worker here scores in a second: so many payments are made ready.
+_PER_S_MAX = 80_000
+_PROCESSES = ("worker0", "broker", "generator", "read_committed")
 
-_FIGURES = ("events_per_s", "cpu_us_per_event", "cores", "cores_others", "peak_memory_mib")
-_console = Console()
+
+class Run(msgspec.Struct, frozen=True):
+    """One worker for so many seconds. cores: CPU seconds a second; peak_memory_mib: the worker's.
+
+    events_per_s_lowest: of any whole second.
+    """
+
+    guarantee: str
+    seconds: float
+    events: int
+    events_per_s: float
+    events_per_s_lowest: int
+    each_s: tuple[int, ...]
+    cpu_us_per_event: dict[str, float]
+    cores: dict[str, float]
+    memory_mib: dict[str, int]
+    peak_memory_mib: int
 
 
 def main(
     broker: Annotated[str, typer.Option(help="kafka or noida.")] = "kafka",
-    runs: Annotated[int, typer.Option(min=1, max=20, help="Runs of each, alternating.")] = 3,
-    rows: Annotated[
-        int | None, typer.Option(min=10_000, help="Transactions for streamapp; all of the sample.")
-    ] = None,
-    tutorial_rows: Annotated[
-        int, typer.Option(min=500, help="Transactions for the tutorial way, the first of the same.")
-    ] = 3_000,
-    populations: Annotated[
-        int, typer.Option(min=1, max=1_000, help="Copies of the sample's 160 users.")
-    ] = 1,
-    model_dir: Annotated[Path | None, typer.Option(help="Instead of the shipped model.")] = None,
-    output: Annotated[Path, typer.Option(help="Where the raw figures go.")] = RESULTS,
+    runs: Annotated[int, typer.Option(min=1, max=20, help="Of each, alternating.")] = 5,
+    seconds: Annotated[float, typer.Option(min=1, help="Of each run.")] = 60.0,
+    users: Annotated[int, typer.Option(min=160, help="Who pay.")] = 10_000,
+    skew: Annotated[float, typer.Option(min=0, help="Zipf's exponent; 0: all alike.")] = 0.8,
+    hot_share: Annotated[float, typer.Option(min=0, max=1, help="Of one user.")] = 0.0,
+    guarantee: Annotated[list[str], typer.Option(help="Of the worker.")] = [*GUARANTEES],  # noqa: B006
+    rate: Annotated[float, typer.Option(min=0, help="Payments a second; 0: all it takes.")] = 0.0,
+    backlog: Annotated[int, typer.Option(min=0, help="Payments sent before it starts.")] = 0,
+    quick: Annotated[bool, typer.Option("--quick", help="One run of 8 s.")] = False,
+    output: Annotated[Path | None, typer.Option(help="Where the raw figures go.")] = None,
 ) -> None:
-    """Measure both, print the ratio, write the raw figures."""
-    sizes = {TUTORIAL: tutorial_rows, STREAMAPP: rows or sample_rows()}
+    """Measure each guarantee, print rates and CPU per event, write the raw figures."""
+    if quick:
+        runs, seconds = 1, 8.0
+    crowd = Crowd(users=users, skew=skew, hot_share=hot_share)
     with (
         tempfile.TemporaryDirectory(prefix="benchmark-") as directory,
-        LocalBroker.start(broker) as server,
+        Stand.started(broker, Path(directory)) as stand,
     ):
-        setup = Setup(server.bootstrap_servers, PARTITIONS, Path(directory), populations, model_dir)
-        found = _measure_all(setup, sizes, runs)
-        serving = {"kind": str(server.kind), "version": server.version}
-    report = _report(found, serving, sizes, setup)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
-    _console.print(_table(report))
+        found: list[Run] = []
+        for number in range(1, runs + 1):
+            for one in guarantee if number % 2 else guarantee[::-1]:
+                prefix = f"run{number}.{one}"
+                if backlog:
+                    found.append(_measure_backlog(stand, prefix, one, crowd, backlog))
+                else:
+                    found.append(_measure(stand, prefix, one, crowd, rate, seconds))
+                _tell(found[-1], number)
+    settings = {"runs": runs, "seconds": seconds, "crowd": crowd, "rate": rate, "backlog": backlog}
+    medians = {one: _medians([run for run in found if run.guarantee == one]) for one in guarantee}
+    write("throughput", {"medians": medians, "runs": found}, settings, stand, output)
+    _print(medians, conditions(stand, runs))
 
 
-def _measure_all(
-    setup: Setup, sizes: dict[Contender, int], runs: int
-) -> dict[Contender, list[Run]]:
-    for contender in sizes:
-        check(contender, setup, CHECK_ROWS)
-        _console.print(f"{contender.title}: {CHECK_ROWS} transactions, a verdict for each")
-    found: dict[Contender, list[Run]] = {contender: [] for contender in sizes}
-    for number in range(1, runs + 1):
-        for contender, rows in sizes.items():
-            run = measure(contender, setup, number, rows)
-            found[contender].append(run)
-            _console.print(
-                f"run {number}, {contender.title}: {run.events_per_s:,.0f} events/s, "
-                f"{run.cpu_us_per_event:,.1f} µs CPU/event"
-            )
-    return found
+def _measure(
+    stand: Stand, prefix: str, guarantee: str, crowd: Crowd, rate: float, seconds: float
+) -> Run:
+    per_s = rate or _PER_S_MAX
+    with stand.session(
+        prefix,
+        crowd=crowd,
+        rows_max=int((seconds + SKIP_S) * per_s),
+        stamped=False,
+        settings={"guarantee": guarantee},
+    ) as session:
+        session.warm_up()
+        _, used = session.send(rate=rate, seconds=seconds + SKIP_S, skip_s=SKIP_S)
+        return _figures(session, guarantee, used)
 
 
-def _report(
-    found: dict[Contender, list[Run]],
-    broker: dict[str, str],
-    sizes: dict[Contender, int],
-    setup: Setup,
-) -> dict[str, Any]:
-    medians = {
-        contender.name: {
-            figure: statistics.median(getattr(run, figure) for run in runs) for figure in _FIGURES
-        }
-        for contender, runs in found.items()
-    }
-    slow, fast = medians[TUTORIAL.name], medians[STREAMAPP.name]
-    return {
-        "ratio": {
-            "events_per_s": round(fast["events_per_s"] / slow["events_per_s"], 1),
-            "cpu_per_event": round(slow["cpu_us_per_event"] / fast["cpu_us_per_event"], 1),
-        },
-        "medians": medians,
-        "runs": {contender.name: runs for contender, runs in found.items()},
-        "settings": {
-            "partitions": setup.partitions,
-            "workers": 1,
-            "traffic": "sample:sparkov",
-            "users": 160 * setup.populations,
-            "rows": {contender.name: rows for contender, rows in sizes.items()},
-            "tutorial_store": "rocksdb:// (rocksdict)",
-            "model": load(setup.model_dir or default_model_dir()).version,
-        },
-        "broker": broker,
-        "machine": machine(),
-        "versions": versions(),
-    }
+def _measure_backlog(stand: Stand, prefix: str, guarantee: str, crowd: Crowd, rows: int) -> Run:
+    """The worker finds the payments there: no generator runs beside it."""
+    with (
+        stand.session(prefix, crowd=crowd, rows_max=rows, stamped=False, workers=0) as session,
+        ExitStack() as stack,
+    ):
+        session.send(rows=rows, ahead=rows)
+        session.start_worker(stack, 0, {"guarantee": guarantee})
+        used = session.watch_reading()
+        return _figures(session, guarantee, used)
 
 
-def _table(report: dict[str, Any]) -> Table:
-    ratio, machine_ = report["ratio"], report["machine"]
-    table = Table(
-        title=f"streamapp: {ratio['events_per_s']:,.0f}× the events/s of the tutorial way, "
-        f"{ratio['cpu_per_event']:,.0f}× the events for the same CPU",
-        caption=f"medians of {len(report['runs'][STREAMAPP.name])} runs; "
-        f"{report['broker']['kind']} {report['broker']['version']}, {PARTITIONS} partitions; "
-        f"{machine_['cpu']}, {machine_['cores']} cores, {machine_['memory_gib']} GiB",
+def _figures(session: Session, guarantee: str, used: Use) -> Run:
+    return Run(
+        guarantee=guarantee,
+        seconds=round(used.at_s, 2),
+        events=used.read,
+        events_per_s=round(used.per_s, 1),
+        events_per_s_lowest=min(used.read_each_s, default=0),
+        each_s=used.read_each_s,
+        cpu_us_per_event=used.per_event_us(),
+        cores=used.cores(),
+        memory_mib=used.memory_mib,
+        peak_memory_mib=peak_memory_mib(session.pids()["worker0"]),
     )
-    for heading in ("", "events/s", "CPU µs/event", "cores", "others", "MiB"):
-        table.add_column(heading, justify="right" if heading else "left", no_wrap=not heading)
-    for contender in (STREAMAPP, TUTORIAL):
-        median = report["medians"][contender.name]
-        table.add_row(
-            contender.title,
-            f"{median['events_per_s']:,.0f}",
-            f"{median['cpu_us_per_event']:,.1f}",
-            f"{median['cores']:.2f}",
-            f"{median['cores_others']:.2f}",
-            f"{median['peak_memory_mib']:,.0f}",
-        )
-    return table
+
+
+def _medians(runs: list[Run]) -> dict[str, Any]:
+    names = [name for name in _PROCESSES if name in runs[0].cpu_us_per_event]
+    return {
+        "events_per_s": median_of(runs, lambda run: run.events_per_s),
+        "events_per_s_lowest": median_of(runs, lambda run: run.events_per_s_lowest),
+        "cpu_us_per_event": {
+            name: median_of([run.cpu_us_per_event[name] for run in runs], float) for name in names
+        },
+        "cores": {
+            name: median_of([run.cores[name] for run in runs], float) for name in (*names, "others")
+        },
+        "peak_memory_mib": median_of(runs, lambda run: run.peak_memory_mib),
+    }
+
+
+def _tell(run: Run, number: int) -> None:
+    spent = ", ".join(f"{name} {us:.1f}" for name, us in run.cpu_us_per_event.items())
+    console.print(
+        f"run {number}, {run.guarantee}: {run.events_per_s:,.0f} events/s for {run.seconds:.0f} s, "
+        f"lowest {run.events_per_s_lowest:,}; CPU µs/event: {spent}; "
+        f"other programs {run.cores['others']:.2f} cores"
+    )
+
+
+def _print(medians: dict[str, dict[str, Any]], caption: str) -> None:
+    def spent(one: dict[str, Any], name: str) -> str:
+        if name not in one["cpu_us_per_event"]:
+            return ""
+        return f"{one['cpu_us_per_event'][name]:.1f} ({one['cores'][name]:.2f})"
+
+    table(
+        "Sustained throughput; CPU µs per event (and cores) of each process",
+        caption,
+        ("guarantee", "events/s", "worker", "broker", "generator", "reader", "others", "MiB"),
+        [
+            (
+                guarantee,
+                f"{one['events_per_s']:,.0f}",
+                *(spent(one, name) for name in _PROCESSES),
+                f"({one['cores']['others']:.2f})",
+                f"{one['peak_memory_mib']:,.0f}",
+            )
+            for guarantee, one in medians.items()
+        ],
+    )
 
 
 if __name__ == "__main__":
