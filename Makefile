@@ -86,8 +86,12 @@ clean: ## remove what builds, tests and local runs leave behind, .venv included
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: bench-throughput
-bench-throughput: setup ## measure the worker against the tutorial way (ARGS="--runs 5")
+bench-throughput: setup test-servers ## measure sustained throughput, a minute a run (ARGS="--quick" or "--users 1000000")
 	@$(BIN)/python -m benchmarks.throughput $(ARGS)
+
+.PHONY: bench-latency
+bench-latency: setup test-servers ## measure latency at given rates (ARGS="--quick" or "--rate 5000 --seconds 300 --runs 1")
+	@$(BIN)/python -m benchmarks.latency $(ARGS)
 
 .PHONY: bench-exactly-once
 bench-exactly-once: setup test-servers ## measure what exactly-once costs, throughput and latency (ARGS="--quick")
@@ -96,6 +100,10 @@ bench-exactly-once: setup test-servers ## measure what exactly-once costs, throu
 .PHONY: bench-restart
 bench-restart: setup test-servers ## measure recovery and first verdict with a million users, as root (ARGS="--quick")
 	@$(BIN)/python -m benchmarks.restart $(ARGS)
+
+.PHONY: bench-scale
+bench-scale: setup test-servers ## measure more workers, more users, skew and growth of state (ARGS="--quick")
+	@$(BIN)/python -m benchmarks.scale $(ARGS)
 
 .PHONY: bench-micro
 bench-micro: setup ## measure each stage alone beside the library it replaces (ARGS="--rounds 9")

@@ -32,8 +32,8 @@ from benchmarks.contender import BenchmarkError
 from benchmarks.crowd import BATCH_ROWS, Crowd
 from benchmarks.machine import memory_mib, peak_memory_mib, used
 from benchmarks.report import conditions, console, median_of, table, write
-from benchmarks.seeded_state import NEXT_DAY, Seeded, directory_bytes, seed_state
-from benchmarks.stand import Session, Stand, end
+from benchmarks.seeded_state import NEXT_DAY, Seeded, seed_state
+from benchmarks.stand import Session, Stand, directory_bytes, end
 from streamapp.broker.network import free_port
 
 START_S_MAX = 600.0

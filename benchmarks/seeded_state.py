@@ -9,7 +9,6 @@ offset. A worker that starts afterwards finds exactly what a predecessor leaves.
 import asyncio
 from collections import defaultdict
 from itertools import islice
-from pathlib import Path
 
 import msgspec
 from confluent_kafka import Producer
@@ -115,8 +114,3 @@ async def _write(plan: WorkerPlan, partition: int, pipeline: Pipeline, users: li
     await log.close()
     store.close()
     return written
-
-
-def directory_bytes(directory: Path) -> int:
-    """What a directory takes on the disk."""
-    return sum(file.stat().st_blocks * 512 for file in directory.rglob("*") if file.is_file())

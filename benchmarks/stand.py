@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from benchmarks import generator, reader
 from benchmarks.contender import BenchmarkError
 from benchmarks.crowd import BATCH_ROWS, Crowd
-from benchmarks.machine import Use, usage
+from benchmarks.machine import Use, memory_mib, usage
 from benchmarks.reader import Isolation
 from benchmarks.recording import record
 from benchmarks.tally import Tally
@@ -54,6 +54,7 @@ class Stand:
     bootstrap_servers: str
     broker: dict[str, str]
     broker_pid: int
+    broker_data: Path
     directory: Path
     partitions: int = 4
     recordings: dict[Crowd, tuple[int, Path]] = field(default_factory=dict)
@@ -67,7 +68,8 @@ class Stand:
             if not isinstance(process, Process):
                 raise BenchmarkError(f"a {kind} broker's CPU time can't be read: it is a container")
             named = {"kind": str(server.kind), "version": server.version}
-            yield cls(server.bootstrap_servers, named, process.pid, directory, partitions)
+            data = server.state.data_dir
+            yield cls(server.bootstrap_servers, named, process.pid, data, directory, partitions)
 
     def recording(self, crowd: Crowd, rows: int) -> Path:
         """A recording of at least `rows` payments of the crowd, made where it is not there."""
@@ -176,10 +178,29 @@ class Session:
         """From now on, send the payments of this recording, from its first one."""
         self._recording, self._next_row = recording, 0
 
+    def changelog_bytes(self) -> int:
+        """What the changelog takes on the broker's disk, index files included."""
+        logs = (self.stand.broker_data / "log").glob(f"{self.prefix}*.state-*")
+        return sum(map(directory_bytes, logs))
+
     def warm_up(self) -> None:
         """Have a first few payments scored: everything is started then."""
         self.send_few(WARM_UP_ROWS)
         self.await_read()
+
+    def await_ready(self, workers: int) -> None:
+        """Return when so many workers have partitions, and payments sent since were answered."""
+        names = [f"worker{number}" for number in range(workers)]
+        self._await(
+            lambda: all("partitions_assigned" in self.log_events(name) for name in names),
+            "not every worker has partitions",
+        )
+        self.warm_up()
+
+    def memory_mib(self) -> int:
+        """The resident memory of all workers."""
+        workers = [name for name in self.processes if name.startswith("worker")]
+        return sum(memory_mib(self.processes[name].pid) for name in workers)
 
     def send_few(self, rows: int) -> None:
         """Send from this process, at once."""
@@ -321,6 +342,11 @@ class Session:
         logs = sorted(self.stand.directory.glob(f"{self.prefix}*.log"))
         told = [log.read_text(errors="replace").splitlines()[-_LOG_LINES:] for log in logs]
         return "\n".join(line for lines in told for line in lines)
+
+
+def directory_bytes(directory: Path) -> int:
+    """What a directory takes on the disk."""
+    return sum(file.stat().st_blocks * 512 for file in directory.rglob("*") if file.is_file())
 
 
 def _module(name: str, plan: msgspec.Struct) -> list[str]:

@@ -1,0 +1,275 @@
+"""How cost grows with users, skew, workers and time, under exactly-once.
+
+    python -m benchmarks.scale [--quick] [--runs 1] [--seconds 8]
+
+Users: the state of so many is made first (`seeded_state`), a worker started on it, and crowds of
+every skew sent through it one after another. Workers: 1, 2 and 4 on fresh state. Growth: 30 days'
+payments of ten thousand users, state on disk and changelog noted every five days.
+docs/performance.md says more.
+"""
+
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from benchmarks.contender import BenchmarkError
+from benchmarks.crowd import Crowd
+from benchmarks.machine import Use
+from benchmarks.paced import SKIP_S
+from benchmarks.report import conditions, console, median_of, table, write
+from benchmarks.seeded_state import NEXT_DAY, seed_state
+from benchmarks.stand import Stand, directory_bytes
+
+USERS = (10_000, 100_000, 1_000_000)
+WORKERS = (1, 2, 4)
+WORKERS_USERS = 10_000
+#: Name, Zipf's exponent, share of the one hot key.
+SKEWS = (
+    ("all alike", 0.0, 0.0),
+    ("Zipf 0.8", 0.8, 0.0),
+    ("Zipf 1.0", 1.0, 0.0),
+    ("Zipf 1.2", 1.2, 0.0),
+    ("one user 80 %", 0.0, 0.8),
+)
+GROWTH_USERS = 10_000
+GROWTH_DAYS = 30
+GROWTH_STEP_DAYS = 5
+
+_PER_S_MAX = 80_000
+#: Between two crowds, so that the later one's payments are not late: ten users' crowd takes most.
+_DAYS_APART = 60
+
+
+class Measured(msgspec.Struct, frozen=True):
+    """One crowd through the workers. cpu_us_per_event and memory_mib: of all workers together."""
+
+    users: int
+    skew: str
+    workers: int
+    events_per_s: float
+    cpu_us_per_event: float
+    broker_us_per_event: float
+    cores: dict[str, float]
+    memory_mib: int
+
+
+class Grown(msgspec.Struct, frozen=True):
+    """State after so many days of payments."""
+
+    days: int
+    payments: int
+    store_bytes: int
+    changelog_bytes: int
+    memory_mib: int
+
+
+class Disk(msgspec.Struct, frozen=True):
+    """What a user takes after seeding, and a worker's memory before the first payment."""
+
+    users: int
+    store_bytes_per_user: float
+    changelog_bytes_per_user: float
+    idle_memory_mib: int
+
+
+def main(
+    broker: Annotated[str, typer.Option(help="kafka or noida.")] = "kafka",
+    runs: Annotated[int, typer.Option(min=1, max=20, help="Of everything but growth.")] = 1,
+    seconds: Annotated[float, typer.Option(min=1, help="Of each crowd.")] = 8.0,
+    quick: Annotated[bool, typer.Option("--quick", help="4 s each, up to 100,000 users.")] = False,
+    output: Annotated[Path | None, typer.Option(help="Where the raw figures go.")] = None,
+) -> None:
+    """Measure users by skew, workers, growth; print tables, write the raw figures."""
+    seconds = 4.0 if quick else seconds
+    populations = USERS[:2] if quick else USERS
+    found: list[Measured] = []
+    disk: list[Disk] = []
+    with (
+        tempfile.TemporaryDirectory(prefix="benchmark-") as directory,
+        Stand.started(broker, Path(directory)) as stand,
+    ):
+        for number in range(1, runs + 1):
+            for users in populations:
+                disk.append(_measure_users(stand, number, users, seconds, found))
+            for workers in WORKERS:
+                found.append(_measure_workers(stand, number, workers, seconds))
+                _tell(found[-1])
+        growth = _measure_growth(stand)
+    figures = {"medians": _medians(found), "disk": disk, "growth": growth, "runs": found}
+    settings = {"runs": runs, "seconds": seconds, "guarantee": "exactly_once"}
+    write("scale", figures, settings, stand, output)
+    _print(figures, conditions(stand, runs))
+
+
+def _measure_users(
+    stand: Stand, number: int, users: int, seconds: float, found: list[Measured]
+) -> Disk:
+    """Every skew on the state of so many users."""
+    rows = int((seconds + SKIP_S) * _PER_S_MAX)
+    crowds = [
+        Crowd(
+            users=users,
+            skew=skew,
+            hot_share=hot_share,
+            first_day=NEXT_DAY + place * _DAYS_APART,
+            seed=2 + place,
+        )
+        for place, (_, skew, hot_share) in enumerate(SKEWS)
+    ]
+    with (
+        stand.session(
+            f"run{number}.users{users}", crowd=crowds[0], rows_max=rows, stamped=False, workers=0
+        ) as session,
+        ExitStack() as stack,
+    ):
+        seed_state(session, users)
+        store_bytes, changelog_bytes = (
+            directory_bytes(session.state_dir()),
+            session.changelog_bytes(),
+        )
+        session.start_worker(stack, 0, {})
+        session.warm_up()
+        idle_mib = session.memory_mib()
+        for (name, _, _), crowd in zip(SKEWS, crowds, strict=True):
+            session.pay(stand.recording(crowd, rows))
+            _, used = session.send(seconds=seconds + SKIP_S, skip_s=SKIP_S)
+            session.await_read()
+            found.append(_measured(used, users, name, 1))
+            _tell(found[-1])
+    return Disk(users, round(store_bytes / users, 1), round(changelog_bytes / users, 1), idle_mib)
+
+
+def _measure_workers(stand: Stand, number: int, workers: int, seconds: float) -> Measured:
+    with stand.session(
+        f"run{number}.workers{workers}",
+        crowd=Crowd(users=WORKERS_USERS),
+        rows_max=int((seconds + SKIP_S) * _PER_S_MAX),
+        stamped=False,
+        workers=workers,
+    ) as session:
+        session.warm_up()
+        session.await_ready(workers)
+        _, used = session.send(seconds=seconds + SKIP_S, skip_s=SKIP_S)
+        return _measured(used, WORKERS_USERS, SKEWS[0][0], workers)
+
+
+def _measure_growth(stand: Stand) -> list[Grown]:
+    crowd = Crowd(users=GROWTH_USERS, skew=0.8)
+    step = int(crowd.payments_per_day) * GROWTH_STEP_DAYS
+    days = range(GROWTH_STEP_DAYS, GROWTH_DAYS + 1, GROWTH_STEP_DAYS)
+    grown = []
+    with stand.session(
+        "growth", crowd=crowd, rows_max=step * (len(days) + 1), stamped=False
+    ) as session:
+        for day in days:
+            session.send(rows=step)
+            session.await_read()
+            grown.append(
+                Grown(
+                    day,
+                    session.tally["sent"],
+                    directory_bytes(session.state_dir()),
+                    session.changelog_bytes(),
+                    session.memory_mib(),
+                )
+            )
+    return grown
+
+
+def _measured(used: Use, users: int, skew: str, workers: int) -> Measured:
+    each_us, cores = used.per_event_us(), used.cores()
+    names = [name for name in each_us if name.startswith("worker")]
+    return Measured(
+        users=users,
+        skew=skew,
+        workers=workers,
+        events_per_s=round(used.per_s, 1),
+        cpu_us_per_event=round(sum(each_us[name] for name in names), 2),
+        broker_us_per_event=each_us["broker"],
+        cores=cores,
+        memory_mib=sum(used.memory_mib[name] for name in names),
+    )
+
+
+def _medians(found: list[Measured]) -> list[dict[str, Any]]:
+    """One line for each setting; cost beside that of ten thousand users of the same skew."""
+    groups: dict[tuple[int, str, int], list[Measured]] = {}
+    for one in found:
+        groups.setdefault((one.users, one.skew, one.workers), []).append(one)
+    lines: dict[tuple[int, str, int], dict[str, Any]] = {
+        key: {
+            "users": key[0],
+            "skew": key[1],
+            "workers": key[2],
+            "events_per_s": median_of(group, lambda one: one.events_per_s),
+            "cpu_us_per_event": median_of(group, lambda one: one.cpu_us_per_event),
+            "broker_us_per_event": median_of(group, lambda one: one.broker_us_per_event),
+            "memory_mib": median_of(group, lambda one: one.memory_mib),
+            "cores": {
+                name: median_of([one.cores[name] for one in group], float)
+                for name in group[0].cores
+            },
+        }
+        for key, group in groups.items()
+    }
+    for (_, skew, workers), line in lines.items():
+        base = lines.get((USERS[0], skew, workers))
+        if base is not None:
+            ratio = line["cpu_us_per_event"] / base["cpu_us_per_event"]
+            line["cost_against_10_000_users"] = round(ratio, 2)
+    return list(lines.values())
+
+
+def _tell(one: Measured) -> None:
+    console.print(
+        f"{one.workers} workers, {one.users:,} users, {one.skew}: {one.events_per_s:,.0f}/s, "
+        f"{one.cpu_us_per_event:.1f} µs, {one.memory_mib:,} MiB, cores {one.cores}"
+    )
+
+
+def _print(figures: dict[str, Any], caption: str) -> None:
+    table(
+        "Users, skew and workers",
+        caption,
+        ("users", "skew", "workers", "events/s", "CPU µs", "against 10,000", "broker µs", "MiB"),
+        [
+            (
+                f"{one['users']:,}",
+                one["skew"],
+                str(one["workers"]),
+                f"{one['events_per_s']:,.0f}",
+                f"{one['cpu_us_per_event']:.1f}",
+                f"{one.get('cost_against_10_000_users', 0):.2f}",
+                f"{one['broker_us_per_event']:.1f}",
+                f"{one['memory_mib']:,.0f}",
+            )
+            for one in figures["medians"]
+        ],
+    )
+    table(
+        f"Growth: {GROWTH_USERS:,} users",
+        caption,
+        ("days", "payments", "store MB", "changelog MB", "worker MiB"),
+        [
+            (
+                str(one.days),
+                f"{one.payments:,}",
+                f"{one.store_bytes / 1e6:,.1f}",
+                f"{one.changelog_bytes / 1e6:,.1f}",
+                f"{one.memory_mib:,}",
+            )
+            for one in figures["growth"]
+        ],
+    )
+
+
+if __name__ == "__main__":
+    try:
+        typer.run(main)
+    except BenchmarkError as error:
+        sys.exit(f"benchmarks.scale: {error}")
