@@ -31,19 +31,24 @@ BATCH_ROWS = 2_048
 class Crowd(msgspec.Struct, frozen=True, kw_only=True):
     """Who pays: `users` of them, by Zipf's law with exponent `skew`; user 0 for `hot_share`.
 
-    first_day: when the payments begin, in days.
+    first_day: when the payments begin, in days. A jump of more than one is refused by a worker.
     """
 
     users: int = 160
     skew: float = 0.0
     hot_share: float = 0.0
-    first_day: int = 0
+    first_day: float = 0.0
     seed: int = 1
 
     @property
     def payments_per_day(self) -> float:
         """Of all users, in event time."""
         return PAYMENTS_PER_USER_AND_DAY * self.users
+
+    def after(self, payments: int) -> "Crowd":
+        """The same crowd from when it has made so many payments."""
+        days = payments / self.payments_per_day
+        return msgspec.structs.replace(self, first_day=self.first_day + days)
 
 
 def user_name(number: int) -> str:
@@ -113,7 +118,7 @@ def _batch(
     gap_ms = DAY_MS / crowd.payments_per_day
     # Whole seconds, as in the sample.
     since_ms = (np.array(numbers) * gap_ms).astype(np.int64) // 1000 * 1000
-    time_ms = FIRST_TIME_MS + crowd.first_day * DAY_MS + since_ms
+    time_ms = FIRST_TIME_MS + int(crowd.first_day * DAY_MS) // 1000 * 1000 + since_ms
     rows = content.rows(users, rng)
     chosen, taken = rows.tolist(), [names[user] for user in users.tolist()]
     values = encode_columns(

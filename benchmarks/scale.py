@@ -41,8 +41,6 @@ GROWTH_DAYS = 30
 GROWTH_STEP_DAYS = 5
 
 _PER_S_MAX = 80_000
-#: Between two crowds, so that the later one's payments are not late: ten users' crowd takes most.
-_DAYS_APART = 60
 
 
 class Measured(msgspec.Struct, frozen=True):
@@ -111,36 +109,29 @@ def _measure_users(
 ) -> Disk:
     """Every skew on the state of so many users."""
     rows = int((seconds + SKIP_S) * _PER_S_MAX)
-    crowds = [
-        Crowd(
-            users=users,
-            skew=skew,
-            hot_share=hot_share,
-            first_day=NEXT_DAY + place * _DAYS_APART,
-            seed=2 + place,
-        )
-        for place, (_, skew, hot_share) in enumerate(SKEWS)
-    ]
+    crowd = Crowd(users=users, first_day=NEXT_DAY, seed=2)
     with (
         stand.session(
-            f"run{number}.users{users}", crowd=crowds[0], rows_max=rows, stamped=False, workers=0
+            f"run{number}.users{users}", crowd=crowd, rows_max=rows, stamped=False, workers=0
         ) as session,
         ExitStack() as stack,
     ):
         seed_state(session, users)
-        store_bytes, changelog_bytes = (
-            directory_bytes(session.state_dir()),
-            session.changelog_bytes(),
-        )
+        store_bytes = directory_bytes(session.state_dir())
+        changelog_bytes = session.changelog_bytes()
         session.start_worker(stack, 0, {})
         session.warm_up()
         idle_mib = session.memory_mib()
-        for (name, _, _), crowd in zip(SKEWS, crowds, strict=True):
+        for name, skew, hot_share in SKEWS:
+            crowd = msgspec.structs.replace(
+                crowd, skew=skew, hot_share=hot_share, seed=crowd.seed + 1
+            )
             session.pay(stand.recording(crowd, rows))
-            _, used = session.send(seconds=seconds + SKIP_S, skip_s=SKIP_S)
+            sent, used = session.send(seconds=seconds + SKIP_S, skip_s=SKIP_S)
             session.await_read()
             found.append(_measured(used, users, name, 1))
             _tell(found[-1])
+            crowd = crowd.after(sent.sent)
     return Disk(users, round(store_bytes / users, 1), round(changelog_bytes / users, 1), idle_mib)
 
 

@@ -33,8 +33,8 @@ from streamapp.scoring.verdicts import SourcePartition
 #: Those whose payments make the profiles: a few with thousands, most with a dozen.
 MODELS = Crowd(users=10_000, skew=0.8)
 MODEL_PAYMENTS = 60 * BATCH_ROWS
-#: The first day after their payments.
-NEXT_DAY = int(MODEL_PAYMENTS / MODELS.payments_per_day) + 1
+#: When their payments end, in days.
+NEXT_DAY = MODEL_PAYMENTS / MODELS.payments_per_day
 
 _COMMIT_PROFILES = 4_096
 _ANSWER_S = 60.0
