@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the integration tests start for themselves and finds missing: Java and Maven (for
-# Apache Kafka, whose jars Maven fetches at the first start), PostgreSQL, Redis, and ps. It starts
-# none of them. Run again, it changes nothing.
+# Apache Kafka, whose jars Maven fetches at the first start), PostgreSQL, Redis, ps, and libfaketime
+# (to set the clock of one process). It starts none of them. Run again, it changes nothing.
 set -euo pipefail
 
 readonly JAVA_MIN=17
@@ -22,6 +22,7 @@ command -v mvn >/dev/null || missing+=(maven)
 has_postgres || missing+=(postgresql)
 command -v redis-server >/dev/null || missing+=(redis-server)
 command -v ps >/dev/null || missing+=(procps)
+compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null || missing+=(libfaketime)
 [ ${#missing[@]} -eq 0 ] && exit 0
 
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
@@ -29,7 +30,8 @@ if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
     echo "install-test-servers: integration tests need these, which are not installed:"
     echo "  Debian's names: ${missing[*]}"
     echo "  on Debian or Ubuntu run: sudo $0"
-    echo "  elsewhere install Java $JAVA_MIN or newer, Maven, PostgreSQL (initdb on PATH), Redis, ps"
+    echo "  elsewhere install Java $JAVA_MIN or newer, Maven, PostgreSQL (initdb on PATH), Redis, ps," \
+      "libfaketime"
   } >&2
   exit 2
 fi

@@ -29,13 +29,16 @@ class TopicPlan:
 
 def worker_topics(topics: TopicSettings, changelog: str) -> list[TopicPlan]:
     """Every topic a worker reads or writes; all have as many partitions as the source."""
-    large = {"max.message.bytes": str(LARGE_RECORD_BYTES)}
+    # By the broker's clock: with a worker's own that is wrong, retention would delete what is new,
+    # and Kafka 4 refuses what is an hour ahead.
+    ours = {"message.timestamp.type": "LogAppendTime"}
+    large = {**ours, "max.message.bytes": str(LARGE_RECORD_BYTES)}
     compacted = {"cleanup.policy": "compact"}
     partitions = topics.partitions
     return [
         TopicPlan(topics.name("transactions"), partitions),
-        TopicPlan(topics.name("verdicts"), partitions),
-        TopicPlan(topics.name("anomalies"), partitions),
+        TopicPlan(topics.name("verdicts"), partitions, ours),
+        TopicPlan(topics.name("anomalies"), partitions, ours),
         TopicPlan(topics.name("dead_letters"), partitions, large),
         TopicPlan(changelog, partitions, {**large, **compacted}, compacted),
     ]

@@ -45,7 +45,10 @@ def test_missing_topics_are_made(kafka: KafkaSettings, plans: list[TopicPlan]) -
     ensure_topics(kafka, plans, 1)
     found = AdminClient({**kafka.librdkafka()}).list_topics(timeout=10).topics
     assert [3] * 5 == [len(found[plan.name].partitions) for plan in plans]
-    transactions, *_, letters, changelog = (config_of(kafka, plan.name) for plan in plans)
+    transactions, *ours = configs = [config_of(kafka, plan.name) for plan in plans]
+    *_, letters, changelog = configs
+    assert "CreateTime" == transactions["message.timestamp.type"]
+    assert {"LogAppendTime"} == {config["message.timestamp.type"] for config in ours}
     assert "delete" == transactions["cleanup.policy"] == letters["cleanup.policy"]
     assert "compact" == changelog["cleanup.policy"]
     assert str(2 * 1024 * 1024) == letters["max.message.bytes"] == changelog["max.message.bytes"]

@@ -66,7 +66,10 @@ class _Handler(BaseHTTPRequestHandler):
     receiver: Receiver
 
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["content-length"]))
+        length = int(self.headers["content-length"])
+        body = self.rfile.read(length)
+        if len(body) < length:  # its sender was cut off
+            return
         headers = {name.lower(): value for name, value in self.headers.items()}
         status, answer = self.receiver.take(Request(self.path, headers, body))
         self.send_response(status)

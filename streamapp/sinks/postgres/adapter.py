@@ -4,7 +4,11 @@ Sketch: a verdict is about 1.5 KB, a batch of 2,000 is 3 MB and one commit. The 
 under an id stays: later ones are repeats.
 """
 
-from collections.abc import Callable, Sequence
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -32,6 +36,9 @@ _UPSERT: Final = (
     f"INSERT INTO verdict ({_LIST}) SELECT {_LIST} FROM verdict_staging"  # noqa: S608 - constants
     " ON CONFLICT (verdict_id) DO NOTHING"
 )
+
+#: Of a batch: COPY and upsert, each within the server's own timeout.
+_STATEMENTS: Final = 2
 
 #: Trouble that passes: the server is away, restarting, full, out of slots, or a lock was lost.
 _PASSING: Final = (
@@ -91,7 +98,8 @@ class PostgresSink(Immediate):
         if self._connection is None:
             connection = self._dial()
             try:
-                self._prepare(connection)
+                with self._bounded(connection):
+                    self._prepare(connection)
             except BaseException:
                 connection.close()
                 raise
@@ -116,6 +124,21 @@ class PostgresSink(Immediate):
             ),
         )
 
+    @contextmanager
+    def _bounded(self, connection: psycopg.Connection[Any]) -> Iterator[None]:
+        """Break the connection where work on it takes longer than the server would let it.
+
+        A server that hangs still takes what it is sent; libpq would wait for its answer for ever.
+        """
+        seconds = _STATEMENTS * self._settings.statement_timeout_s
+        timer = threading.Timer(seconds, _break, [connection])
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
     def _prepare(self, connection: psycopg.Connection[Any]) -> None:
         if self._settings.migrate_on_start:
             for name in migrate(connection, self._settings.schema_name):
@@ -125,7 +148,7 @@ class PostgresSink(Immediate):
 
     def _upsert(self, rows: Sequence[tuple[Any, ...]]) -> int:
         connection = self._connected()
-        with connection.transaction(), connection.cursor() as cursor:
+        with self._bounded(connection), connection.transaction(), connection.cursor() as cursor:
             with cursor.copy(_COPY) as copy:
                 for row in rows:
                     copy.write_row(row)
@@ -166,6 +189,12 @@ class PostgresSink(Immediate):
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _break(connection: psycopg.Connection[Any]) -> None:
+    """End the conversation under the thread that waits for its answer."""
+    with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.fileno())) as end:
+        end.shutdown(socket.SHUT_RDWR)
 
 
 def _checked_dsn(dsn: str) -> str:
