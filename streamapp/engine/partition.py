@@ -15,16 +15,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
 from aiokafka.structs import ConsumerRecord
 
 from streamapp.domain.verdict import SEVERITIES
 from streamapp.engine import metrics
 from streamapp.engine.dead_letter_limit import DeadLetterLimit
-from streamapp.engine.partition_log import Header, LogError, Message, PartitionLog
+from streamapp.engine.partition_log import LogError, PartitionLog
 from streamapp.engine.profile_table import ProfileTable
+from streamapp.engine.record_batch import Header, Messages, encoded_headers
 from streamapp.engine.store import PARTITION_STATE_KEY, Store
 from streamapp.kafka.dead_letters import REDRIVEN
 from streamapp.scoring.artifact import ModelArtifact
+from streamapp.scoring.byte_column import ByteColumn
 from streamapp.scoring.partition_state import PartitionState
 from streamapp.scoring.policy import Policy
 from streamapp.scoring.process import Records, ScoredBatch, process
@@ -37,8 +40,10 @@ CARRIED_HEADERS: Final = frozenset({"traceparent", "tracestate", "sent_at"})
 #: partition. Trace context asks for 512 characters.
 CARRIED_BYTES_MAX: Final = 1024
 
-_SCHEMA_HEADER: Final = ("schema", b"verdict/1")
-_SEVERITY_HEADERS: Final = tuple(("severity", severity.encode()) for severity in SEVERITIES)
+_HEADERS: Final = tuple(
+    (("schema", b"verdict/1"), ("severity", severity.encode())) for severity in SEVERITIES
+)
+_ENCODED_HEADERS: Final = ByteColumn.of([encoded_headers(headers) for headers in _HEADERS])
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,30 +159,19 @@ class PartitionTask:
 
     async def _append(self, found: Sequence[ConsumerRecord], scored: ScoredBatch) -> None:
         topics = self._scorer.topics
-        anomaly_code = SEVERITIES.index(self._scorer.policy.anomaly_severity)
-        verdicts: list[Message] = []
-        anomalies: list[Message] = []
-        for row, payload, severity in zip(
-            scored.rows, scored.payloads, scored.severities, strict=True
-        ):
-            record = found[row]
-            headers: list[Header] = [_SCHEMA_HEADER, _SEVERITY_HEADERS[severity]]
-            if record.headers:
-                headers += _carried_headers(record)
-            message = (record.key, payload, headers)
-            verdicts.append(message)
-            if severity >= anomaly_code:
-                anomalies.append(message)
         dead = [
             (letter.key, letter.value, [*_own_headers(found[row]), *letter.headers()])
             for row, letter in zip(scored.refused_rows, scored.dead_letters, strict=True)
         ]
+        verdicts = _verdict_messages([found[row] for row in scored.rows], scored)
+        anomaly_code = self._scorer.policy.anomaly_severity.rank
+        anomalies = np.flatnonzero(np.array(scored.severities, np.int64) >= anomaly_code)
         for topic, messages in (
             (topics.verdicts, verdicts),
-            (topics.anomalies, anomalies),
-            (topics.dead_letters, dead),
+            (topics.anomalies, verdicts.take(anomalies)),
+            (topics.dead_letters, Messages.of(dead)),
         ):
-            if messages:
+            if len(messages):
                 await self._output.append(topic, messages)
 
     def start_checkpoint(self) -> asyncio.Task[None] | None:
@@ -256,6 +250,20 @@ def _carried_headers(record: ConsumerRecord) -> list[Header]:
         if name in CARRIED_HEADERS and value is not None and len(value) <= CARRIED_BYTES_MAX:
             carried.setdefault(name, value)
     return list(carried.items())
+
+
+def _verdict_messages(found: Sequence[ConsumerRecord], scored: ScoredBatch) -> Messages:
+    keys = ByteColumn.of([record.key for record in found])
+    if any(record.headers for record in found):
+        headers = ByteColumn.of(
+            [
+                encoded_headers([*_HEADERS[severity], *_carried_headers(record)])
+                for record, severity in zip(found, scored.severities, strict=True)
+            ]
+        )
+    else:
+        headers = _ENCODED_HEADERS.take(np.array(scored.severities, np.int64))
+    return Messages(keys, scored.payloads, headers)
 
 
 def _own_headers(record: ConsumerRecord) -> list[Header]:

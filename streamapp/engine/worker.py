@@ -15,6 +15,7 @@ from streamapp.engine import metrics
 from streamapp.engine.app import create_app
 from streamapp.engine.engine import Engine
 from streamapp.engine.health import HealthServer
+from streamapp.engine.memory import keep_freed_memory
 from streamapp.engine.partition import OutputTopics, Scorer
 from streamapp.engine.partition_log import WHOLE_PROFILES_MAX
 from streamapp.engine.settings import WorkerSettings
@@ -52,6 +53,7 @@ def run(plan: WorkerPlan) -> int:
     """
     topics = plan.topics
     ensure_topics(plan.kafka, worker_topics(topics, plan.changelog), topics.replication_factor)
+    keep_freed_memory()
     _warm_up(plan.model)
     return asyncio.run(_run(plan))
 

@@ -5,7 +5,7 @@ its Python values as much again; here, where no Python value is made, it is 0.6 
 what `msgspec.json` writes for the same values.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamapp.features.compiled import copy_bytes, kernel
+from streamapp.scoring.byte_column import ByteColumn
 
 #: Decimals of every number: below any difference a model could act on.
 DECIMALS: Final = 6
@@ -68,63 +69,20 @@ Part = bytes | Number | Integer | Time | Text | When
 
 
 @dataclass(frozen=True, slots=True)
-class TextColumn:
-    """JSON values standing in one text: row i is `text[starts[i]:ends[i]]`."""
-
-    text: bytes
-    starts: NDArray[np.int64]
-    ends: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, values: Sequence[Any]) -> "TextColumn":
-        """Strings, numbers and nulls in the JSON that `msgspec` writes for them."""
-        text = msgspec.json.encode(values)
-        starts = np.empty(len(values), np.int64)
-        ends = np.empty(len(values), np.int64)
-        _split(np.frombuffer(text, np.uint8), starts, ends)
-        return cls(text, starts, ends)
-
-    @classmethod
-    def chosen(cls, choices: Sequence[bytes], chosen: NDArray[np.integer[Any]]) -> "TextColumn":
-        """For each row one of a few JSON values."""
-        ends = np.cumsum([len(choice) for choice in choices])
-        starts = ends - [len(choice) for choice in choices]
-        return cls(b"".join(choices), starts[chosen], ends[chosen])
-
-
-@dataclass(frozen=True, slots=True)
 class Rows:
     """The columns of n objects: numbers (n, a) float64, integers (n, b) int64, texts of n rows."""
 
     numbers: NDArray[np.float64]
     integers: NDArray[np.int64]
-    texts: Sequence[TextColumn]
+    texts: Sequence[ByteColumn]
 
 
-@dataclass(frozen=True, slots=True)
-class Objects:
-    """Texts one after the other: object i ends at `ends[i]`, where the next one begins."""
-
-    text: bytes
-    ends: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, texts: Sequence[bytes]) -> "Objects":
-        """Texts that are there already."""
-        return cls(b"".join(texts), np.cumsum([len(text) for text in texts], dtype=np.int64))
-
-    def __len__(self) -> int:
-        return len(self.ends)
-
-    def __getitem__(self, row: int) -> bytes:
-        end = self.ends[row]
-        return self.text[0 if row == 0 else self.ends[row - 1] : end]
-
-    def __iter__(self) -> Iterator[bytes]:
-        start = 0
-        for end in self.ends.tolist():
-            yield self.text[start:end]
-            start = end
+def json_values(values: Sequence[Any]) -> ByteColumn:
+    """Strings, numbers and nulls as the JSON that `msgspec` writes for them."""
+    data = msgspec.json.encode(values)
+    starts, ends = np.empty((2, len(values)), np.int64)
+    _split(np.frombuffer(data, np.uint8), starts, ends)
+    return ByteColumn(data, starts, ends)
 
 
 class Template:
@@ -141,17 +99,17 @@ class Template:
         sizes = {_NUMBER: _NUMBER_BYTES, _INTEGER: _INTEGER_BYTES, _TIME: _TIME_BYTES, _WHEN: 4}
         self._fixed = len(self._literals) + sum(sizes.get(kind, 0) for kind in self._parts[:, 0])
 
-    def write(self, rows: Rows) -> Objects:
+    def write(self, rows: Rows) -> ByteColumn:
         """An object for each row."""
         n = len(rows.numbers)
         odd, odd_texts = _odd_numbers(rows.numbers)
         columns = [*rows.texts, odd_texts]
-        bases = np.cumsum([0, *(len(one.text) for one in columns)])
-        texts = np.frombuffer(b"".join(one.text for one in columns), np.uint8)
+        bases = np.cumsum([0, *(len(one.data) for one in columns)])
+        texts = np.frombuffer(b"".join(one.data for one in columns), np.uint8)
         starts, ends = np.empty((2, len(rows.texts), n), np.int64)
         for i, column in enumerate(rows.texts):
             starts[i], ends[i] = column.starts + bases[i], column.ends + bases[i]
-        room = n * self._fixed + int((ends - starts).sum()) + len(odd_texts.text)
+        room = n * self._fixed + int((ends - starts).sum()) + len(odd_texts.data)
         out, out_ends = np.empty(room, np.uint8), np.empty(n, np.int64)
         _write(
             (self._parts, self._literal_ends, self._literals),
@@ -161,7 +119,7 @@ class Template:
             out,
             out_ends,
         )
-        return Objects(out[: out_ends[-1] if n else 0].tobytes(), out_ends)
+        return ByteColumn.adjacent(out[: out_ends[-1] if n else 0].tobytes(), out_ends)
 
 
 def _compiled(part: Part) -> tuple[int, int]:
@@ -180,11 +138,11 @@ def _compiled(part: Part) -> tuple[int, int]:
             return _WHEN, column << 8 | parts
 
 
-def _odd_numbers(numbers: NDArray[np.float64]) -> tuple[NDArray[np.int64], TextColumn]:
+def _odd_numbers(numbers: NDArray[np.float64]) -> tuple[NDArray[np.int64], ByteColumn]:
     """Cells too large for the loop's way to write them, as flat positions, and their text."""
     cells = np.flatnonzero(~(np.abs(numbers) < _PLAIN_MAX))
     values = np.round(numbers.ravel()[cells], DECIMALS).tolist()
-    return cells, TextColumn.of(values)
+    return cells, json_values(values)
 
 
 @kernel

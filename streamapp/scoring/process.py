@@ -18,7 +18,7 @@ from streamapp.features.contract import FeatureParameters
 from streamapp.features.kernel import APPLIED, DUPLICATE, FENCED, FeatureBlock, compute
 from streamapp.scoring.admission import TIME_AHEAD, StreamClock
 from streamapp.scoring.artifact import ModelArtifact
-from streamapp.scoring.json_rows import Objects
+from streamapp.scoring.byte_column import ByteColumn
 from streamapp.scoring.partition_state import PartitionState
 from streamapp.scoring.policy import Policy
 from streamapp.scoring.profiles import Profiles
@@ -46,7 +46,7 @@ class ScoredBatch:
     """
 
     rows: list[int]
-    payloads: Objects
+    payloads: ByteColumn
     severities: list[int]
     dead_letters: list[DeadLetter]
     refused_rows: list[int]
@@ -164,7 +164,7 @@ def _keep_decisions(
 
 def _write(
     writer: VerdictWriter, batch: Featured, applied: NDArray[np.int64], risk: RiskBlock
-) -> tuple[list[int], Objects, list[int]]:
+) -> tuple[list[int], ByteColumn, list[int]]:
     """Rows, payloads and severities of all verdicts, in record order."""
     events, rows = batch.columns.records[applied], np.array(batch.rows, np.int64)
     scored = [batch.transactions[i] for i in applied.tolist()]
@@ -179,7 +179,7 @@ def _write(
     severities = [*risk.severity.tolist(), *(code for _, code in again)]
     return (
         rows[places[order]].tolist(),
-        Objects.of([texts[i] for i in order]),
+        ByteColumn.of([texts[i] for i in order]),
         [severities[i] for i in order],
     )
 

@@ -29,19 +29,19 @@ from streamapp.domain.verdict import (
 from streamapp.features.contract import FEATURE_NAMES
 from streamapp.features.kernel import FeatureBlock
 from streamapp.scoring.artifact import ModelArtifact
+from streamapp.scoring.byte_column import ByteColumn
 from streamapp.scoring.explanation import Facts, reasons
 from streamapp.scoring.json_rows import (
     DECIMALS,
     Integer,
     Number,
-    Objects,
     Part,
     Rows,
     Template,
     Text,
-    TextColumn,
     Time,
     When,
+    json_values,
 )
 from streamapp.scoring.policy import Policy
 from streamapp.scoring.risk import FOREST, HALF_SPACE, MODES, RiskBlock, contributions
@@ -54,6 +54,7 @@ _ACTIONS: Final[dict[Severity, Action]] = {
 }
 _LATE_BIT: Final = 8
 _encode: Final = msgspec.json.Encoder().encode
+_BOOLEANS: Final = ByteColumn.of([b"false", b"true"])
 
 #: Columns of numbers: risk, raw and calibrated of both members, then the features.
 _RISK, _FOREST_AT, _HALF_SPACE_AT, _FEATURES_AT = 0, 1, 3, 5
@@ -98,20 +99,20 @@ class VerdictWriter:
         features: FeatureBlock,
         rows: NDArray[np.int64],
         risk: RiskBlock,
-    ) -> Objects:
+    ) -> ByteColumn:
         """Verdicts of the events (n, of dtype EVENT) in feature rows `rows`, as `risk` is."""
         columns = Rows(
             numbers=_numbers(risk),
             integers=np.stack([events["offset"], events["time_ms"], risk.is_warm], axis=1),
             texts=(
-                TextColumn.of([one.tx_id for one in transactions]),
-                TextColumn.of([one.user_id for one in transactions]),
-                TextColumn.of(events["amount"].tolist()),  # with all its digits
-                TextColumn.of([one.currency for one in transactions]),
-                TextColumn.of([one.merchant_id for one in transactions]),
+                json_values([one.tx_id for one in transactions]),
+                json_values([one.user_id for one in transactions]),
+                json_values(events["amount"].tolist()),  # with all its digits
+                json_values([one.currency for one in transactions]),
+                json_values([one.merchant_id for one in transactions]),
                 self._decisions(risk),
                 self._explanations(transactions, features, rows, risk),
-                TextColumn.chosen((b"false", b"true"), features.is_late[rows]),
+                _BOOLEANS.take(features.is_late[rows]),
             ),
         )
         return _template(self.source, self._versions()).write(columns)
@@ -145,11 +146,9 @@ class VerdictWriter:
         )
         return _encode(verdict), severity.rank
 
-    def _decisions(self, risk: RiskBlock) -> TextColumn:
+    def _decisions(self, risk: RiskBlock) -> ByteColumn:
         choices = _decisions(self.policy.anomaly_severity)
-        return TextColumn.chosen(
-            choices, risk.mode.astype(np.int64) * len(SEVERITIES) + risk.severity
-        )
+        return choices.take(risk.mode.astype(np.int64) * len(SEVERITIES) + risk.severity)
 
     def _versions(self) -> Versions:
         zone = self.policy.time_zone
@@ -167,7 +166,7 @@ class VerdictWriter:
         features: FeatureBlock,
         rows: NDArray[np.int64],
         risk: RiskBlock,
-    ) -> TextColumn:
+    ) -> ByteColumn:
         """Reasons of the events severe enough for them, an empty list for the others."""
         chosen = np.flatnonzero(risk.severity >= self.policy.explain_severity.rank)
         texts = [b"[]"]
@@ -180,7 +179,7 @@ class VerdictWriter:
                 texts.append(_encode(found))
         choice = np.zeros(len(transactions), np.int64)
         choice[chosen] = np.arange(1, len(texts))
-        return TextColumn.chosen(texts, choice)
+        return ByteColumn.of(texts).take(choice)
 
 
 def _numbers(risk: RiskBlock) -> NDArray[np.float64]:
@@ -234,16 +233,18 @@ def _features() -> list[Part]:
 
 
 @lru_cache(maxsize=len(SEVERITIES))
-def _decisions(anomaly_severity: Severity) -> list[bytes]:
+def _decisions(anomaly_severity: Severity) -> ByteColumn:
     """The fields a decision sets, for each mode and in it for each severity."""
-    return [
-        b'"severity":%b,"is_anomaly":%b,"recommended_action":%b,"mode":%b'
-        % (
-            _encode(severity),
-            _encode(severity.rank >= anomaly_severity.rank),
-            _encode(recommended_action(severity, mode)),
-            _encode(mode),
-        )
-        for mode in MODES
-        for severity in SEVERITIES
-    ]
+    return ByteColumn.of(
+        [
+            b'"severity":%b,"is_anomaly":%b,"recommended_action":%b,"mode":%b'
+            % (
+                _encode(severity),
+                _encode(severity.rank >= anomaly_severity.rank),
+                _encode(recommended_action(severity, mode)),
+                _encode(mode),
+            )
+            for mode in MODES
+            for severity in SEVERITIES
+        ]
+    )

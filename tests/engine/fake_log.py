@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from streamapp.engine.partition_log import LogError, Message
+from streamapp.engine.partition_log import LogError
+from streamapp.engine.record_batch import Message, Messages
+from tests.engine.unpacking import unpacked
 
 #: Places in a checkpoint where things go wrong: output is sent; it is confirmed; the state is
 #: appended; all is durable, but the answer does not arrive; the store is written.
@@ -84,11 +86,11 @@ class FakeLog:
     async def open(self) -> None:
         """Nothing to get ready."""
 
-    async def append(self, topic: str, messages: Sequence[Message]) -> None:
+    async def append(self, topic: str, messages: Messages) -> None:
         """Send."""
         await self.faults.meet("append")
         self.broker.trace.append(f"append {topic}")
-        self._sent += [(topic, message) for message in messages]
+        self._sent += [(topic, message) for message in unpacked([messages])]
 
     def cut(self) -> None:
         """What was sent up to now belongs to the next commit."""

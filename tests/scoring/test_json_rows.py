@@ -8,18 +8,18 @@ from hypothesis import strategies as st
 from streamapp.domain.transaction import TIME_MS_MAX, rfc3339
 from streamapp.domain.verdict import decode_verdict
 from streamapp.scoring.artifact import ModelArtifact
+from streamapp.scoring.byte_column import ByteColumn
 from streamapp.scoring.json_rows import (
     DECIMALS,
     Integer,
     Number,
-    Objects,
     Part,
     Rows,
     Template,
     Text,
-    TextColumn,
     Time,
     When,
+    json_values,
 )
 from streamapp.scoring.pipeline import Pipeline
 
@@ -31,7 +31,7 @@ def written(
     parts: list[Part],
     numbers: list[float] | None = None,
     integers: list[int] | None = None,
-    texts: list[TextColumn] | None = None,
+    texts: list[ByteColumn] | None = None,
 ) -> list[bytes]:
     """One column of each kind, as rows."""
     n = len(numbers or integers or (texts[0].starts if texts else []))
@@ -70,7 +70,7 @@ def test_a_time_reads_as_the_contract_writes_it(values: list[int]) -> None:
 def test_a_text_is_escaped_and_found_again(values: list[str | None]) -> None:
     """Whatever quotes, backslashes, commas and brackets stand in it."""
     encoded = [msgspec.json.encode(value) for value in values]
-    assert encoded == written([Text(0)], texts=[TextColumn.of(values)])
+    assert encoded == written([Text(0)], texts=[json_values(values)])
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=20))
@@ -83,15 +83,18 @@ def test_parts_under_a_condition_are_null_where_it_fails(flags: list[bool]) -> N
 
 def test_texts_are_chosen_by_number() -> None:
     """Few texts for many rows."""
-    column = TextColumn.chosen([b"a", b"", b"ccc"], np.array([2, 0, 1, 2]))
+    column = ByteColumn.of([b"a", b"", b"ccc"]).take(np.array([2, 0, 1, 2]))
     assert [b"ccc", b"a", b"", b"ccc"] == written([Text(0)], texts=[column])
 
 
-@given(st.lists(st.binary()))
-def test_objects_are_read_one_by_one(texts: list[bytes]) -> None:
-    """In order, and each by its row."""
-    objects = Objects.of(texts)
-    assert texts == list(objects) == [objects[row] for row in range(len(objects))]
+@given(st.lists(st.none() | st.binary()))
+def test_rows_of_bytes_are_read_one_by_one(rows: list[bytes | None]) -> None:
+    """Each by its number, None among them; all in order where there is none."""
+    column = ByteColumn.of(rows)
+    assert rows == [column.get(row) for row in range(len(column))]
+    given_rows = [row or b"" for row in rows]
+    assert given_rows == list(ByteColumn.of(given_rows))
+    assert [len(row) for row in given_rows] == column.sizes.tolist()
 
 
 @given(

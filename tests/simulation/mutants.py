@@ -10,11 +10,12 @@ from typing import Any, Final
 
 from streamapp.engine.engine import Engine
 from streamapp.engine.partition import PartitionTask
-from streamapp.engine.partition_log import ExactlyOnceLog, LogError, Message, PartitionLog
+from streamapp.engine.partition_log import ExactlyOnceLog, LogError, PartitionLog
+from streamapp.engine.record_batch import Messages
 from streamapp.engine.store import PARTITION_STATE_KEY, Store
 
 _Items = Sequence[tuple[bytes, bytes]]
-_Outputs = list[tuple[str, Sequence[Message]]]
+_Outputs = list[tuple[str, Messages]]
 
 
 class _WrappedLog:
@@ -28,7 +29,7 @@ class _WrappedLog:
     async def open(self) -> None:
         await self.inner.open()
 
-    async def append(self, topic: str, messages: Sequence[Message]) -> None:
+    async def append(self, topic: str, messages: Messages) -> None:
         await self.inner.append(topic, messages)
 
     def cut(self) -> None:
@@ -64,7 +65,7 @@ class _OffsetFirstLog(_WrappedLog):
         super().__init__(*arguments)
         self._later: _Outputs = []
 
-    async def append(self, topic: str, messages: Sequence[Message]) -> None:
+    async def append(self, topic: str, messages: Messages) -> None:
         self._later.append((topic, messages))
 
     async def commit(self, items: _Items, position: int) -> int:
@@ -147,7 +148,7 @@ class _RetryingLog(_WrappedLog):
         self._cut = 0
         self._is_retrying = False
 
-    async def append(self, topic: str, messages: Sequence[Message]) -> None:
+    async def append(self, topic: str, messages: Messages) -> None:
         self._sent.append((topic, messages))
         if not self._is_retrying:
             await self.inner.append(topic, messages)

@@ -7,8 +7,8 @@ it sends on in the background when its user has stopped waiting.
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Literal
 
@@ -23,9 +23,11 @@ from aiokafka.errors import (
     RequestTimedOutError,
 )
 
+from streamapp.engine.record_batch import RecordBatch
+from tests.engine.unpacking import unpacked
 from tests.simulation.broker import Broker, ProducerId
 from tests.simulation.network import Network
-from tests.simulation.topic_log import Header, Message
+from tests.simulation.topic_log import Message
 from tests.simulation.world import Process
 
 RETRIABLE: Final = (
@@ -40,39 +42,6 @@ _RECORD_OVERHEAD_BYTES: Final = 24
 _State = Literal["new", "ready", "open", "committing", "failed"]
 
 
-@dataclass(slots=True)
-class Batch:
-    """Records on their way as one."""
-
-    bytes_max: int
-    messages: list[Message] = field(default_factory=list)
-    filled_bytes: int = 61
-
-    def append(
-        self,
-        *,
-        timestamp: int,
-        key: bytes | None,
-        value: bytes | None,
-        headers: Sequence[Header],
-    ) -> object | None:
-        """Add a record; None where it is too much."""
-        size = _RECORD_OVERHEAD_BYTES + len(key or b"") + len(value or b"")
-        if self.messages and self.filled_bytes + size > self.bytes_max:
-            return None
-        self.filled_bytes += size
-        self.messages.append((key, value, tuple(headers)))
-        return self
-
-    def size(self) -> int:
-        """Bytes so far."""
-        return self.filled_bytes
-
-    def record_count(self) -> int:
-        """Records so far."""
-        return len(self.messages)
-
-
 @dataclass(frozen=True, slots=True)
 class Appended:
     """Where a batch went."""
@@ -82,7 +51,7 @@ class Appended:
 
 @dataclass(slots=True)
 class _Sending:
-    batch: Batch
+    batch: RecordBatch
     topic: str
     partition: int
     sequence: int
@@ -98,7 +67,6 @@ class SimulatedProducer:
         network: Network,
         broker: Broker,
         *,
-        max_batch_size: int,
         transactional_id: str | None = None,
         transaction_timeout_ms: int = 60_000,
         **_options: Any,
@@ -108,7 +76,6 @@ class SimulatedProducer:
         self._broker = broker
         self._transactional_id = transactional_id
         self._transaction_timeout_s = transaction_timeout_ms / 1000
-        self._batch_bytes_max = max_batch_size
         self._id: ProducerId | None = None
         self._state: _State = "new"
         self._queue: deque[_Sending] = deque()
@@ -139,12 +106,8 @@ class SimulatedProducer:
         if self._sender is not None:
             await asyncio.shield(self._sender)
 
-    def create_batch(self) -> Batch:
-        """An empty batch."""
-        return Batch(self._batch_bytes_max)
-
     async def send_batch(
-        self, batch: Batch, topic: str, *, partition: int
+        self, batch: RecordBatch, topic: str, *, partition: int
     ) -> "asyncio.Future[Appended]":
         """Queue a batch; its confirmation to come."""
         await self._hesitate()
@@ -229,7 +192,7 @@ class SimulatedProducer:
             base = await self._answered(
                 "produce",
                 lambda: self._broker.produce(
-                    producer, sending.sequence, *place, sending.batch.messages
+                    producer, sending.sequence, *place, _messages(sending.batch)
                 ),
             )
         except KafkaError as error:
@@ -285,3 +248,7 @@ class SimulatedProducer:
 
     async def _request(self, name: str, action: Callable[[], Any]) -> Any:
         return await self._network.request(self._process, name, action)
+
+
+def _messages(batch: RecordBatch) -> list[Message]:
+    return [(key, value, tuple(headers)) for key, value, headers in unpacked(batch.blocks)]
