@@ -85,6 +85,16 @@ clean: ## remove what builds, tests and local runs leave behind, .venv included
 	@rm -rf .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
+BENCHMARKS := micro peers throughput latency exactly_once restart scale
+
+.PHONY: bench
+bench: setup test-servers ## run every benchmark, under 30 minutes, and draw the plots (QUICK=1: one short run of each)
+	@benchmarks/peers/environments.sh quix flink
+	@for name in $(BENCHMARKS); do \
+	  echo "== $$name"; $(BIN)/python -m benchmarks.$$name $(if $(QUICK),--quick); \
+	done
+	@$(BIN)/python -m benchmarks.plots
+
 .PHONY: bench-throughput
 bench-throughput: setup test-servers ## measure sustained throughput, a minute a run (ARGS="--quick" or "--users 1000000")
 	@$(BIN)/python -m benchmarks.throughput $(ARGS)
@@ -104,6 +114,10 @@ bench-restart: setup test-servers ## measure recovery and first verdict with a m
 .PHONY: bench-scale
 bench-scale: setup test-servers ## measure more workers, more users, skew and growth of state (ARGS="--quick")
 	@$(BIN)/python -m benchmarks.scale $(ARGS)
+
+.PHONY: bench-plots
+bench-plots: setup ## draw docs/plots from benchmarks/results
+	@$(BIN)/python -m benchmarks.plots
 
 .PHONY: bench-micro
 bench-micro: setup ## measure each stage alone beside the library it replaces (ARGS="--rounds 9")

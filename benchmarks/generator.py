@@ -25,6 +25,10 @@ from streamapp.replay.producer import SENT_AT
 #: Payments between what is sent and what is read: some seconds' worth.
 AHEAD = 100_000
 
+#: What librdkafka and Java's client wait by default; in every latency. With less, most of the
+#: machine goes into requests of one payment.
+LINGER_MS = 5
+
 _FLUSH_S = 30.0
 #: Payments handed over between two looks at the clock.
 _CHUNK = 256
@@ -47,7 +51,6 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     rate: float = 0.0
     seconds: float = 0.0
     ahead: int = AHEAD
-    linger_ms: float = 1.0
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,7 +91,7 @@ class _Generator:
                 "partitioner": "murmur2_random",
                 "enable.idempotence": True,
                 "compression.type": "lz4",
-                "linger.ms": plan.linger_ms,
+                "linger.ms": LINGER_MS,
                 "queue.buffering.max.messages": 0,
                 "delivery.report.only.error": True,
                 "on_delivery": self._count_failed,

@@ -1,6 +1,6 @@
 """Latency at given rates, open loop, under both guarantees and for both kinds of reader.
 
-    python -m benchmarks.latency [--quick] [--runs 5] [--seconds 10] [--rate 1000 --rate 5000]
+    python -m benchmarks.latency [--quick] [--runs 5] [--seconds 5] [--rate 1000 --rate 5000]
     python -m benchmarks.latency --rate 5000 --seconds 300 --runs 1 --output long.json
 
 A payment is due at its time whatever happens to those before it, so a pause of the worker is in the
@@ -40,7 +40,7 @@ class Run(msgspec.Struct, frozen=True):
 def main(
     broker: Annotated[str, typer.Option(help="kafka or noida.")] = "kafka",
     runs: Annotated[int, typer.Option(min=1, max=20, help="Of each, alternating.")] = 5,
-    seconds: Annotated[float, typer.Option(min=1, help="At each rate.")] = 10.0,
+    seconds: Annotated[float, typer.Option(min=1, help="At each rate.")] = 5.0,
     rate: Annotated[list[int], typer.Option(min=1, help="Payments a second.")] = [*RATES],  # noqa: B006
     guarantee: Annotated[list[str], typer.Option(help="Of the worker.")] = [*GUARANTEES],  # noqa: B006
     users: Annotated[int, typer.Option(min=160, help="Who pay.")] = USERS,

@@ -12,7 +12,7 @@ GUARANTEES = ("exactly_once", "at_least_once")
 ISOLATIONS: tuple[Isolation, ...] = ("read_committed", "read_uncommitted")
 
 #: At the head of each phase: not in the figures.
-SKIP_S = 2.0
+SKIP_S = 1.0
 
 
 class Window(msgspec.Struct, frozen=True):

@@ -1,6 +1,6 @@
 """How long a worker that knows a million users takes from its start to its first verdict.
 
-    python -m benchmarks.restart [--quick] [--users 1000000] [--runs 3]
+    python -m benchmarks.restart [--quick] [--users 1000000] [--runs 1]
 
 State is made by `seeded_state`. Then, time after time, a worker is started with payments waiting
 for it: on the RocksDB its predecessor closed, on one it was killed with, and on none, so that the
@@ -86,7 +86,7 @@ class Run(msgspec.Struct, frozen=True):
 def main(
     broker: Annotated[str, typer.Option(help="kafka or noida.")] = "kafka",
     users: Annotated[int, typer.Option(min=10_000, help="Profiles.")] = 1_000_000,
-    runs: Annotated[int, typer.Option(min=1, max=20, help="Starts of each kind.")] = 3,
+    runs: Annotated[int, typer.Option(min=1, max=20, help="Starts of each kind.")] = 1,
     quick: Annotated[bool, typer.Option("--quick", help="100,000 users, one of each.")] = False,
     only: Annotated[str | None, typer.Option(help="One case by its name.")] = None,
     output: Annotated[Path | None, typer.Option(help="Where the raw figures go.")] = None,
@@ -225,7 +225,14 @@ def _medians(case: Case, found: list[Run], seeded: Seeded) -> dict[str, Any]:
     recovery_s = median_of(runs, lambda run: run.recovery_s)
     records = median_of(runs, lambda run: run.recovered_records)
     million = seeded.profiles / 1e6
-    names = ("ready_s", "first_verdict_s", "all_verdicts_s", "memory_mib", "peak_memory_mib")
+    names = (
+        "recovery_began_s",
+        "ready_s",
+        "first_verdict_s",
+        "all_verdicts_s",
+        "memory_mib",
+        "peak_memory_mib",
+    )
     return {
         "case": case.name,
         "recovery_s": recovery_s,

@@ -1,6 +1,6 @@
 """How cost grows with users, skew, workers and time, under exactly-once.
 
-    python -m benchmarks.scale [--quick] [--runs 1] [--seconds 8]
+    python -m benchmarks.scale [--quick] [--runs 1] [--seconds 5]
 
 Users: the state of so many is made first (`seeded_state`), a worker started on it, and crowds of
 every skew sent through it one after another. Workers: 1, 2 and 4 on fresh state. Growth: 30 days'
@@ -78,7 +78,7 @@ class Disk(msgspec.Struct, frozen=True):
 def main(
     broker: Annotated[str, typer.Option(help="kafka or noida.")] = "kafka",
     runs: Annotated[int, typer.Option(min=1, max=20, help="Of everything but growth.")] = 1,
-    seconds: Annotated[float, typer.Option(min=1, help="Of each crowd.")] = 8.0,
+    seconds: Annotated[float, typer.Option(min=1, help="Of each crowd.")] = 5.0,
     quick: Annotated[bool, typer.Option("--quick", help="4 s each, up to 100,000 users.")] = False,
     output: Annotated[Path | None, typer.Option(help="Where the raw figures go.")] = None,
 ) -> None:

@@ -41,6 +41,7 @@ from streamapp.kafka.topics import TopicPlan, ensure_topics
 SILENCE_S_MAX = 60.0
 STOP_TIMEOUT_S = 30.0
 WARM_UP_ROWS = BATCH_ROWS
+BROKER_WARM_UP_S = 15.0
 _POLL_S = 0.01
 _WATCH_S = 0.05
 _SETTLE_S = 0.5
@@ -69,7 +70,15 @@ class Stand:
                 raise BenchmarkError(f"a {kind} broker's CPU time can't be read: it is a container")
             named = {"kind": str(server.kind), "version": server.version}
             data = server.state.data_dir
-            yield cls(server.bootstrap_servers, named, process.pid, data, directory, partitions)
+            stand = cls(server.bootstrap_servers, named, process.pid, data, directory, partitions)
+            stand.warm_up()
+            yield stand
+
+    def warm_up(self) -> None:
+        """Keep the broker busy for a while: a JVM compiles for its first half minute."""
+        rows = int(BROKER_WARM_UP_S * 50_000)
+        with self.session("warm-up", crowd=Crowd(users=1_000), rows_max=rows) as session:
+            session.send(seconds=BROKER_WARM_UP_S, rows=rows)
 
     def recording(self, crowd: Crowd, rows: int) -> Path:
         """A recording of at least `rows` payments of the crowd, made where it is not there."""
