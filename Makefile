@@ -125,7 +125,7 @@ bench-micro: setup ## measure each stage alone beside the library it replaces (A
 
 .PHONY: bench-peers
 bench-peers: setup ## measure streamapp beside Faust, Quix Streams and PyFlink (ARGS="--only quix")
-	@benchmarks/peers/environments.sh quix flink
+	@benchmarks/peers/environments.sh
 	@$(BIN)/python -m benchmarks.peers $(ARGS)
 
 .PHONY: crash

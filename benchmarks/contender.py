@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +20,9 @@ from streamapp.kafka.settings import KafkaSettings, TopicSettings
 from streamapp.kafka.topics import TopicPlan, ensure_topics
 from streamapp.replay.producer import send
 
-#: For start-up, and then between any two verdicts: Faust takes some 10 s to join.
-SILENCE_S_MAX = 60.0
+#: For start-up, and then between any two verdicts: Faust takes some 10 s to join, Flink 15 s to
+#: start, and more than a minute beside other programs.
+SILENCE_S_MAX = 150.0
 STOP_TIMEOUT_S = 30.0
 
 _READ_RECORDS = 5_000
@@ -184,6 +185,15 @@ def _worker(contender: Contender, setup: Setup, prefix: str) -> Iterator[subproc
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
+    """SIGTERM, and SIGKILL for it or processes of it that do not go."""
+    below = tree(process.pid)[1:]
+    _terminate(process)
+    for pid in below:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _terminate(process: subprocess.Popen[bytes]) -> None:
     process.send_signal(signal.SIGTERM)
     try:
         process.wait(STOP_TIMEOUT_S)

@@ -12,6 +12,9 @@ from benchmarks.contender import Contender, Setup
 ROOT = Path(__file__).parents[2]
 ENVIRONMENTS = ROOT / ".venv-peers"
 
+#: Of Flink's connector the newest there is, for 2.2; it runs under the 2.3 that is pinned.
+FLINK_JAR = ENVIRONMENTS / "flink" / "jars" / "flink-sql-connector-kafka-5.0.0-2.2.jar"
+
 Guarantee = Literal["at_least_once", "exactly_once"]
 Engine = Literal["streamapp", "faust", "quix", "flink"]
 
@@ -91,13 +94,14 @@ class Peer(Contender):
             "BENCHMARK_PARTITIONS": str(setup.partitions),
             "BENCHMARK_STATE_DIR": state_dir,
             "BENCHMARK_GUARANTEE": self.guarantee,
+            "BENCHMARK_FLINK_JAR": str(FLINK_JAR),
         }
 
 
 def peers() -> list[Peer]:
     """Every engine under both guarantees."""
     guarantees: tuple[Guarantee, ...] = ("exactly_once", "at_least_once")
-    engines: tuple[Engine, ...] = ("streamapp", "faust", "quix")
+    engines: tuple[Engine, ...] = ("streamapp", "faust", "quix", "flink")
     return [
         Peer(f"{engine}-{guarantee}", f"{_TITLES[engine]}, {guarantee}", engine, guarantee)
         for engine in engines
