@@ -35,7 +35,7 @@ ROUND_S = 0.1
 _EVENTS_MAX = 20_000
 
 #: Wide enough for the table where the output is no terminal.
-_console = Console(width=None if sys.stdout.isatty() else 130)
+_console = Console(width=None if sys.stdout.isatty() else 150)
 
 
 def main(
@@ -123,7 +123,11 @@ def _cells(
 ) -> Sequence[str]:
     if way == OURS:
         return [f"{by_batch[batch]:,.2f}" for batch in BATCHES]
-    return [f"{by_batch[batch]:,.2f} ({ratios[way][batch]:,.1f}×)" for batch in BATCHES]
+    return [f"{by_batch[batch]:,.2f} ({_short(ratios[way][batch])}×)" for batch in BATCHES]
+
+
+def _short(ratio: float) -> str:
+    return f"{ratio:,.0f}" if ratio >= 10 else f"{ratio:.1f}"
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from streamapp.domain.transaction import epoch_ms
 from streamapp.features.contract import FEATURE_NAMES
 from streamapp.features.profile import seal, unseal
 from streamapp.scoring.half_space_trees import HalfSpaceState, score_and_learn
-from streamapp.scoring.verdicts import DECIMALS
+from streamapp.scoring.json_rows import DECIMALS
 from tests.features.oracle import Interval, Oracle
 
 FOREST_TOLERANCE = 1e-12

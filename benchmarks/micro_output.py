@@ -21,14 +21,10 @@ from streamapp.features.contract import FEATURE_NAMES
 from streamapp.features.profile import seal
 from streamapp.scoring.calibration import DEFAULT_CUTOFFS
 from streamapp.scoring.half_space_trees import HalfSpaceState
+from streamapp.scoring.json_rows import DECIMALS, Objects
 from streamapp.scoring.policy import Policy
 from streamapp.scoring.risk import MODES, RiskBlock, assess
-from streamapp.scoring.verdicts import (
-    DECIMALS,
-    SourcePartition,
-    VerdictWriter,
-    recommended_action,
-)
+from streamapp.scoring.verdicts import SourcePartition, VerdictWriter, recommended_action
 
 #: Kafka's numbers of codecs, as aiokafka's builder takes them.
 _CODECS = {"snappy": 2, "lz4": 3, "zstd": 4}
@@ -100,10 +96,9 @@ def _verdicts(material: Material) -> Way:
 
 def _written(
     writer: VerdictWriter, material: Material, start: int, stop: int, risk: RiskBlock
-) -> list[bytes]:
-    offsets = list(range(start, stop))
-    rows = material.rows[start:stop]
-    return writer.write(material.transactions[start:stop], offsets, material.features, rows, risk)
+) -> Objects:
+    transactions, events = material.transactions[start:stop], material.columns.records[start:stop]
+    return writer.write(transactions, events, material.features, material.rows[start:stop], risk)
 
 
 def verdict_payloads(material: Material, events: int) -> list[bytes]:

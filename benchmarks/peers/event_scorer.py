@@ -39,9 +39,10 @@ from streamapp.scoring.artifact import ModelArtifact
 from streamapp.scoring.explanation import Facts, reasons
 from streamapp.scoring.forest import _add_path_lengths
 from streamapp.scoring.half_space_trees import HalfSpaceScores, HalfSpaceState, _walk_rows
+from streamapp.scoring.json_rows import DECIMALS
 from streamapp.scoring.policy import Policy
 from streamapp.scoring.risk import MODES, RiskBlock, contributions
-from streamapp.scoring.verdicts import DECIMALS, recommended_action
+from streamapp.scoring.verdicts import recommended_action
 
 _NAN: Final = float("nan")
 _SCALE: Final = 10.0**DECIMALS

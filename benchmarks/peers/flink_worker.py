@@ -89,6 +89,8 @@ def create_table(
 
 def main() -> None:
     """Build the job and run it until it is stopped."""
+    # The interpreter that thread mode embeds does not know this virtual environment.
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
     configuration = Configuration()
     for key, value in SETTINGS.items():
         configuration.set_string(key, value)
