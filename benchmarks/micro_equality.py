@@ -8,18 +8,19 @@ import orjson
 from numpy.typing import NDArray
 
 from benchmarks.micro_material import Material, river_model
-from benchmarks.micro_output import verdict_dicts, verdict_payloads
+from benchmarks.micro_output import frame, pack, read_back, verdict_dicts, verdict_payloads
 from benchmarks.micro_stages import PydanticTransaction
 from streamapp.domain.transaction import epoch_ms
 from streamapp.features.contract import FEATURE_NAMES
 from streamapp.features.profile import seal, unseal
+from streamapp.scoring.byte_column import ByteColumn
 from streamapp.scoring.half_space_trees import HalfSpaceState, score_and_learn
 from streamapp.scoring.json_rows import DECIMALS
 from tests.features.oracle import Interval, Oracle
 
 FOREST_TOLERANCE = 1e-12
 _LAST_DECIMAL = 1.01 * 10**-DECIMALS
-_DECODED, _ORACLE, _VERDICTS = 10_000, 3_000, 5_000
+_DECODED, _ORACLE, _VERDICTS, _BATCHED = 10_000, 3_000, 5_000, 1_000
 
 
 class Difference(Exception):
@@ -34,6 +35,7 @@ def verify(material: Material) -> list[str]:
         _decode(material),
         _features(material),
         _verdicts(material),
+        _record_batches(material),
         _profiles(material),
     ]
 
@@ -116,6 +118,12 @@ def _is_same(mine: Any, their: Any) -> bool:
     if isinstance(mine, float):
         return abs(mine - their) <= _LAST_DECIMAL
     return bool(mine == their)
+
+
+def _record_batches(material: Material) -> str:
+    values = verdict_payloads(material, _VERDICTS)[:_BATCHED]
+    ours, theirs = read_back(frame(ByteColumn.of(values))), read_back(pack("zstd", values))
+    return _check(ours == theirs, f"a record batch and aiokafka's of {_BATCHED:,} verdicts")
 
 
 def _profiles(material: Material) -> str:

@@ -28,7 +28,7 @@ app = faust.App(
     topic_partitions=int(os.environ["BENCHMARK_PARTITIONS"]),
     processing_guarantee=os.environ["BENCHMARK_GUARANTEE"],
     web_enabled=False,
-    producer_compression_type="snappy",
+    producer_compression_type="zstd",
 )
 RAW = {"key_type": bytes, "value_type": bytes, "key_serializer": "raw", "value_serializer": "raw"}
 transactions_topic = app.topic(TRANSACTIONS, **RAW)

@@ -37,7 +37,7 @@ app = Application(
     state_dir=os.environ["BENCHMARK_STATE_DIR"],
     processing_guarantee=os.environ["BENCHMARK_GUARANTEE"].replace("_", "-"),  # type: ignore[arg-type]
     commit_interval=COMMIT_INTERVAL_S,
-    producer_extra_config={"compression.type": "snappy"},
+    producer_extra_config={"compression.type": "zstd"},
     loglevel="WARNING",
 )
 transactions = app.topic(TRANSACTIONS, key_deserializer="bytes", value_deserializer="bytes")

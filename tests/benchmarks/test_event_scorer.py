@@ -18,11 +18,10 @@ def test_verdicts_are_the_pipelines_byte_for_byte() -> None:
     expected = Pipeline(model).process(keys, values)
     assert {0, 1} <= set(expected.severities)
     scorer, profiles = EventScorer(model, "transactions", 0), {}
+    found = []
     for offset, (key, value) in enumerate(zip(keys, values, strict=True)):
         scored = scorer.score(key, value, offset, profiles.get(key))
         assert scored is not None
-        assert (expected.payloads[offset], expected.severities[offset]) == (
-            scored.payload,
-            scored.severity,
-        )
         profiles[key] = scored.profile
+        found.append((scored.payload, scored.severity))
+    assert list(zip(expected.payloads, expected.severities, strict=True)) == found
