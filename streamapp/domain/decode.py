@@ -4,6 +4,7 @@ import json
 import math
 import re
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Final
 
 import msgspec
@@ -32,9 +33,16 @@ def decode(key: bytes | None, value: bytes | None) -> Transaction | Rejected:
     if key != transaction.user_id.encode():
         kind = "no key" if key is None else "another key"
         return _rejected(Reason.KEY_MISMATCH, "key", f"{kind}; expected the user_id in UTF-8")
-    if not 0 <= epoch_ms(transaction.timestamp) <= TIME_MS_MAX:
+    if not _is_in_calendar(transaction.timestamp):
         return _rejected(Reason.OUT_OF_RANGE, "timestamp", "expected 1970 to 9999 in UTC")
     return transaction
+
+
+def _is_in_calendar(timestamp: datetime | int) -> bool:
+    """From 1970 to 9999 in UTC; the years between need no look at the time zone."""
+    if isinstance(timestamp, datetime) and 1970 < timestamp.year < 9999:
+        return True
+    return 0 <= epoch_ms(timestamp) <= TIME_MS_MAX
 
 
 def decode_batch(

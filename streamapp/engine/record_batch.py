@@ -8,6 +8,7 @@ of C libraries. Format: Kafka protocol guide, "Record Batch" (magic 2).
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 import cramjam
@@ -37,7 +38,6 @@ _TRANSACTIONAL: Final = 16
 _ZSTD_LEVEL: Final = 1
 #: Of a record, beside key, value and headers: at most five varints and the attributes.
 _RECORD_OVERHEAD: Final = 26
-_NO_HEADERS: Final = b"\0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +73,24 @@ class Messages:
 
 def encoded_headers(headers: Sequence[Header]) -> bytes:
     """The last part of a record: how many headers, then each."""
-    if not headers:
-        return _NO_HEADERS
+    return _varint(len(headers)) + b"".join(
+        [_header_name(name) + _sized(value) for name, value in headers]
+    )
+
+
+def _sized(field: bytes | None) -> bytes:
+    return _varint(-1) if field is None else _varint(len(field)) + field
+
+
+@lru_cache(maxsize=256)
+def _header_name(name: str) -> bytes:
+    return _sized(name.encode())
+
+
+@lru_cache(maxsize=4096)
+def _varint(value: int) -> bytes:
     out = bytearray()
-    encode_varint(len(headers), out.append)
-    for name, value in headers:
-        for part in (name.encode(), value):
-            encode_varint(-1 if part is None else len(part), out.append)
-            out += part or b""
+    encode_varint(value, out.append)
     return bytes(out)
 
 

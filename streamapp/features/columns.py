@@ -30,7 +30,6 @@ EVENT: Final = np.dtype(
     ]
 )
 
-_NAN: Final = float("nan")
 #: Offsets of time zones change on whole minutes (since 1972), so one look-up serves each minute.
 _MINUTE_MS: Final = 60_000
 #: The last minute whose local time is in year 9999, the end of the calendar, in every zone.
@@ -54,25 +53,23 @@ def columns_of(
     transactions: Sequence[Transaction], offsets: Sequence[int], time_zone: str = "UTC"
 ) -> Columns:
     """Pack transactions with their source offsets."""
-    rows = [
-        (
-            offset,
-            (time_ms := epoch_ms(transaction.timestamp)),
-            time_ms,
-            xxhash.xxh3_64_intdigest(transaction.tx_id.encode()),
-            abs(transaction.amount),  # -0.0 is accepted and is 0
-            _NAN if transaction.latitude is None else transaction.latitude,
-            _NAN if transaction.longitude is None else transaction.longitude,
-            name_hash(transaction.merchant_id),
-            name_hash(transaction.merchant_category),
-            name_hash(transaction.country),
-            name_hash(transaction.device_id),
-        )
-        for transaction, offset in zip(transactions, offsets, strict=True)
-    ]
-    records = np.array(rows, dtype=EVENT)
+    records = np.empty(len(transactions), dtype=EVENT)
+    times_ms = [epoch_ms(one.timestamp) for one in transactions]
+    records["offset"] = offsets
+    records["time_ms"] = times_ms
+    records["local_ms"] = times_ms
     if time_zone != "UTC":
-        records["local_ms"] += [_utc_offset_ms(row[1] // _MINUTE_MS, time_zone) for row in rows]
+        records["local_ms"] += [_utc_offset_ms(at // _MINUTE_MS, time_zone) for at in times_ms]
+    records["tx"] = [xxhash.xxh3_64_intdigest(one.tx_id.encode()) for one in transactions]
+    records["amount"] = [one.amount for one in transactions]
+    np.abs(records["amount"], out=records["amount"])  # -0.0 is accepted and is 0
+    # None becomes NaN
+    records["latitude"] = np.array([one.latitude for one in transactions], dtype=np.float64)
+    records["longitude"] = np.array([one.longitude for one in transactions], dtype=np.float64)
+    records["merchant"] = [name_hash(one.merchant_id) for one in transactions]
+    records["category"] = [name_hash(one.merchant_category) for one in transactions]
+    records["country"] = [name_hash(one.country) for one in transactions]
+    records["device"] = [name_hash(one.device_id) for one in transactions]
     return Columns(records)
 
 
