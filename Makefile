@@ -85,14 +85,26 @@ clean: ## remove what builds, tests and local runs leave behind, .venv included
 	@rm -rf .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
+# What each takes so that all of them end within half an hour; alone they run longer by default.
+BENCH_micro = $(if $(QUICK),--rounds 1)
+BENCH_peers = $(if $(QUICK),--runs 1 --tutorial-runs 1 --rows-max 20000,--rows-max 40000)
+BENCH_throughput = $(if $(QUICK),--quick,--at-least-once-seconds 12)
+BENCH_latency = $(if $(QUICK),--quick)
+BENCH_exactly_once = $(if $(QUICK),--quick,--seconds 2)
+BENCH_restart = $(if $(QUICK),--quick)
+BENCH_scale = $(if $(QUICK),--quick)
+BENCH_INTO = $(if $(QUICK),--output .streamapp/bench/$(1).json)
 BENCHMARKS := micro peers throughput latency exactly_once restart scale
 
 .PHONY: bench
-bench: setup test-servers ## run every benchmark, under 30 minutes, and draw the plots (QUICK=1: one short run of each)
+bench: setup test-servers ## run every benchmark, under 30 minutes, and write its tables and plots (QUICK=1: a first look)
 	@benchmarks/peers/environments.sh quix flink
-	@for name in $(BENCHMARKS); do \
-	  echo "== $$name"; $(BIN)/python -m benchmarks.$$name $(if $(QUICK),--quick); \
-	done
+	@$(foreach name,$(BENCHMARKS),$(BIN)/python -m benchmarks.$(name) $(BENCH_$(name)) $(call BENCH_INTO,$(name));)
+	@$(if $(QUICK),,$(MAKE) --no-print-directory bench-report)
+
+.PHONY: bench-report
+bench-report: setup ## write the tables of docs/performance.md and docs/plots again from benchmarks/results
+	@$(BIN)/python -m benchmarks.tables
 	@$(BIN)/python -m benchmarks.plots
 
 .PHONY: bench-throughput
@@ -114,10 +126,6 @@ bench-restart: setup test-servers ## measure recovery and first verdict with a m
 .PHONY: bench-scale
 bench-scale: setup test-servers ## measure more workers, more users, skew and growth of state (ARGS="--quick")
 	@$(BIN)/python -m benchmarks.scale $(ARGS)
-
-.PHONY: bench-plots
-bench-plots: setup ## draw docs/plots from benchmarks/results
-	@$(BIN)/python -m benchmarks.plots
 
 .PHONY: bench-micro
 bench-micro: setup ## measure each stage alone beside the library it replaces (ARGS="--rounds 9")

@@ -191,7 +191,7 @@ def draw_restart(results: Results) -> Figure:
 def draw_scale(results: Results) -> Figure:
     """Cost of an event by users and skew, and growth of state over a month."""
     figure, (cost, growth) = _panels(2, 3.2)
-    single = [one for one in results["medians"] if one["workers"] == 1]
+    single = [one for one in results["medians"] if one["is_seeded"]]
     skews = list(dict.fromkeys(one["skew"] for one in single))
     colours = ("#0b3c5d", _BLUE, "#6aa5c9", _ORANGE, _GREY)
     for skew, colour in zip(skews, colours, strict=False):

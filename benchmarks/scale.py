@@ -44,8 +44,12 @@ _PER_S_MAX = 80_000
 
 
 class Measured(msgspec.Struct, frozen=True):
-    """One crowd through the workers. cpu_us_per_event and memory_mib: of all workers together."""
+    """One crowd through the workers. cpu_us_per_event and memory_mib: of all workers together.
 
+    is_seeded: whether state of all users was there before.
+    """
+
+    is_seeded: bool
     users: int
     skew: str
     workers: int
@@ -129,7 +133,7 @@ def _measure_users(
             session.pay(stand.recording(crowd, rows))
             sent, used = session.send(seconds=seconds + SKIP_S, skip_s=SKIP_S)
             session.await_read()
-            found.append(_measured(used, users, name, 1))
+            found.append(_measured(used, users, name, 1, is_seeded=True))
             _tell(found[-1])
             crowd = crowd.after(sent.sent)
     return Disk(users, round(store_bytes / users, 1), round(changelog_bytes / users, 1), idle_mib)
@@ -146,7 +150,7 @@ def _measure_workers(stand: Stand, number: int, workers: int, seconds: float) ->
         session.warm_up()
         session.await_ready(workers)
         _, used = session.send(seconds=seconds + SKIP_S, skip_s=SKIP_S)
-        return _measured(used, WORKERS_USERS, SKEWS[0][0], workers)
+        return _measured(used, WORKERS_USERS, SKEWS[0][0], workers, is_seeded=False)
 
 
 def _measure_growth(stand: Stand) -> list[Grown]:
@@ -172,10 +176,11 @@ def _measure_growth(stand: Stand) -> list[Grown]:
     return grown
 
 
-def _measured(used: Use, users: int, skew: str, workers: int) -> Measured:
+def _measured(used: Use, users: int, skew: str, workers: int, *, is_seeded: bool) -> Measured:
     each_us, cores = used.per_event_us(), used.cores()
     names = [name for name in each_us if name.startswith("worker")]
     return Measured(
+        is_seeded=is_seeded,
         users=users,
         skew=skew,
         workers=workers,
@@ -189,14 +194,15 @@ def _measured(used: Use, users: int, skew: str, workers: int) -> Measured:
 
 def _medians(found: list[Measured]) -> list[dict[str, Any]]:
     """One line for each setting; cost beside that of ten thousand users of the same skew."""
-    groups: dict[tuple[int, str, int], list[Measured]] = {}
+    groups: dict[tuple[bool, int, str, int], list[Measured]] = {}
     for one in found:
-        groups.setdefault((one.users, one.skew, one.workers), []).append(one)
-    lines: dict[tuple[int, str, int], dict[str, Any]] = {
+        groups.setdefault((one.is_seeded, one.users, one.skew, one.workers), []).append(one)
+    lines: dict[tuple[bool, int, str, int], dict[str, Any]] = {
         key: {
-            "users": key[0],
-            "skew": key[1],
-            "workers": key[2],
+            "is_seeded": key[0],
+            "users": key[1],
+            "skew": key[2],
+            "workers": key[3],
             "events_per_s": median_of(group, lambda one: one.events_per_s),
             "cpu_us_per_event": median_of(group, lambda one: one.cpu_us_per_event),
             "broker_us_per_event": median_of(group, lambda one: one.broker_us_per_event),
@@ -208,11 +214,10 @@ def _medians(found: list[Measured]) -> list[dict[str, Any]]:
         }
         for key, group in groups.items()
     }
-    for (_, skew, workers), line in lines.items():
-        base = lines.get((USERS[0], skew, workers))
-        if base is not None:
-            ratio = line["cpu_us_per_event"] / base["cpu_us_per_event"]
-            line["cost_against_10_000_users"] = round(ratio, 2)
+    for (is_seeded, _, skew, workers), line in lines.items():
+        base = lines[is_seeded, USERS[0], skew, workers]
+        ratio = line["cpu_us_per_event"] / base["cpu_us_per_event"]
+        line["cost_against_10_000_users"] = round(ratio, 2)
     return list(lines.values())
 
 
@@ -231,11 +236,11 @@ def _print(figures: dict[str, Any], caption: str) -> None:
         [
             (
                 f"{one['users']:,}",
-                one["skew"],
+                one["skew"] if one["is_seeded"] else f"{one['skew']}, fresh",
                 str(one["workers"]),
                 f"{one['events_per_s']:,.0f}",
                 f"{one['cpu_us_per_event']:.1f}",
-                f"{one.get('cost_against_10_000_users', 0):.2f}",
+                f"{one['cost_against_10_000_users']:.2f}",
                 f"{one['broker_us_per_event']:.1f}",
                 f"{one['memory_mib']:,.0f}",
             )

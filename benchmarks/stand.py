@@ -63,7 +63,8 @@ class Stand:
     @classmethod
     @contextmanager
     def started(cls, kind: str, directory: Path, partitions: int = 4) -> Iterator["Stand"]:
-        """A stand whose broker runs until the end of the block."""
+        """A stand whose broker runs until the end of the block, or until SIGTERM."""
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         with LocalBroker.start(kind) as server:
             process = server.state.runs_as
             if not isinstance(process, Process):

@@ -1,0 +1,194 @@
+"""Fills the tables of docs/performance.md from the committed results.
+
+    python -m benchmarks.tables
+
+A table stands between `<!-- table: NAME -->` and `<!-- end -->`; what is between is written anew.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from benchmarks.report import RESULTS, console
+
+PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
+
+Results = dict[str, Any]
+Rows = list[Sequence[str]]
+
+_BLOCK: Final = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_WORDS: Final = {
+    "exactly_once": "exactly once",
+    "at_least_once": "at least once",
+    "read_committed": "committed",
+    "read_uncommitted": "uncommitted",
+}
+
+
+def main() -> None:
+    """Write every table of which there are results; the others stay as they are."""
+    PAGE.write_text(_BLOCK.sub(_filled, PAGE.read_text()))
+
+
+def _filled(block: re.Match[str]) -> str:
+    before, name, after = block.groups()
+    path = RESULTS / f"{_SOURCES.get(name, name)}.json"
+    if not path.exists():
+        console.print(f"{name}: no results yet")
+        return block.group()
+    results = msgspec.json.decode(path.read_bytes())
+    heading, *rows = _TABLES[name](results)
+    rule = ["---"] + ["--:"] * (len(heading) - 1)
+    lines = [f"| {' | '.join(row)} |" for row in (heading, rule, *rows)]
+    return f"{before}\n" + "\n".join([*lines, "", _conditions(results), "", after])
+
+
+def _conditions(results: Results) -> str:
+    machine, broker = results["machine"], results["broker"]
+    runs = results["settings"]["runs"]
+    often = f"Medians of {runs} runs" if runs > 1 else "One run"
+    return (
+        f"{often}; {broker['kind'].title()} {broker['version']} on the same {machine['cores']} "
+        f"cores ({machine['cpu']}, {machine['memory_gib']} GiB), Python "
+        f"{results['versions']['python']}, {results['settings']['partitions']} partitions."
+    )
+
+
+def _throughput(results: Results) -> Rows:
+    rows: Rows = [
+        ("", "events/s", "slowest second", "worker", "broker", "generator", "reader", "MiB"),
+    ]
+    for guarantee, one in results["medians"].items():
+        spent, cores = one["cpu_us_per_event"], one["cores"]
+        processes = [
+            f"{spent[name]:.1f} µs ({cores[name]:.2f})" if name in spent else ""
+            for name in ("worker0", "broker", "generator", "read_committed")
+        ]
+        rows.append(
+            (
+                _WORDS[guarantee],
+                f"{one['events_per_s']:,.0f}",
+                f"{one['events_per_s_lowest']:,.0f}",
+                *processes,
+                f"{one['peak_memory_mib']:,.0f}",
+            )
+        )
+    return rows
+
+
+def _latency(results: Results) -> Rows:
+    rows: Rows = [("", "reader", "rate/s", "p50", "p95", "p99", "p99.9", "max", "over 250 ms")]
+    for one in results["medians"]:
+        rows.append(
+            (
+                _WORDS[one["guarantee"]],
+                _WORDS[one["isolation"]],
+                f"{one['rate']:,}",
+                *(f"{one[name]:,.1f}" for name in ("p50", "p95", "p99", "p99_9", "max")),
+                f"{one['over_250_ms']:,} of {one['payments']:,}",
+            )
+        )
+    return rows
+
+
+def _exactly_once(results: Results) -> Rows:
+    rows: Rows = [("checkpoint every", "ratio", "exactly once/s", "at least once/s", "CPU µs")]
+    for one in results["intervals"]:
+        per_s, cpu_us = one["events_per_s"], one["worker_cpu_us_per_event"]
+        rows.append(
+            (
+                f"{one['interval_ms']} ms",
+                f"{one['throughput_ratio']:.2f}",
+                f"{per_s['exactly_once']:,.0f}",
+                f"{per_s['at_least_once']:,.0f}",
+                f"{cpu_us['exactly_once']:.1f} and {cpu_us['at_least_once']:.1f}",
+            )
+        )
+    return rows
+
+
+def _exactly_once_latency(results: Results) -> Rows:
+    rows: Rows = [("checkpoint every", "", "reader", "rate/s", "p50", "p99", "p99.9")]
+    for one in results["intervals"]:
+        for line in one["latency_ms"]:
+            rows.append(
+                (
+                    f"{one['interval_ms']} ms",
+                    _WORDS[line["guarantee"]],
+                    _WORDS[line["isolation"]],
+                    f"{line['rate']:,}",
+                    *(f"{line[name]:,.1f}" for name in ("p50", "p99", "p99_9")),
+                )
+            )
+    return rows
+
+
+def _restart(results: Results) -> Rows:
+    rows: Rows = [("state from", "recovery", "ready", "first verdict", "records/s", "MB/s", "MiB")]
+    for one in results["medians"]:
+        is_rebuilt = one["recovered_records"] >= results["state"]["profiles"]
+        rows.append(
+            (
+                one["case"].replace("_", ", "),
+                f"{one['recovery_s']:.1f} s",
+                f"{one['ready_s']:.1f} s",
+                f"{one['first_verdict_s']:.1f} s",
+                f"{one['records_per_s']:,}" if is_rebuilt else "",
+                f"{one['mb_per_s']:.0f}" if is_rebuilt else "",
+                f"{one['memory_mib']:,.0f}",
+            )
+        )
+    return rows
+
+
+def _scale(results: Results) -> Rows:
+    rows: Rows = [
+        ("users", "who pays", "workers", "events/s", "CPU µs", "against 10,000 users", "MiB")
+    ]
+    for one in results["medians"]:
+        rows.append(
+            (
+                f"{one['users']:,}",
+                one["skew"] if one["is_seeded"] else f"{one['skew']}, new",
+                str(one["workers"]),
+                f"{one['events_per_s']:,.0f}",
+                f"{one['cpu_us_per_event']:.1f}",
+                f"{one['cost_against_10_000_users']:.2f}",
+                f"{one['memory_mib']:,.0f}",
+            )
+        )
+    return rows
+
+
+def _growth(results: Results) -> Rows:
+    rows: Rows = [("days", "payments", "RocksDB, MB", "changelog, MB", "worker, MiB")]
+    for one in results["growth"]:
+        rows.append(
+            (
+                str(one["days"]),
+                f"{one['payments']:,}",
+                f"{one['store_bytes'] / 1e6:,.1f}",
+                f"{one['changelog_bytes'] / 1e6:,.1f}",
+                f"{one['memory_mib']:,}",
+            )
+        )
+    return rows
+
+
+_SOURCES: Final = {"exactly_once_latency": "exactly_once", "growth": "scale"}
+_TABLES: Final[dict[str, Callable[[Results], Rows]]] = {
+    "throughput": _throughput,
+    "latency": _latency,
+    "latency_long": _latency,
+    "exactly_once": _exactly_once,
+    "exactly_once_latency": _exactly_once_latency,
+    "restart": _restart,
+    "scale": _scale,
+    "growth": _growth,
+}
+
+if __name__ == "__main__":
+    main()
