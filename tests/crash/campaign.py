@@ -223,14 +223,15 @@ def main(
     started = time.monotonic()
     results: list[RowResult] = []
     serving: dict[str, str] = {}
+    seconds = 0.0
     for broker, known in run_rows(chosen, directory, seed=seed):
         results, serving = known, {"kind": str(broker.kind), "version": broker.version}
-        _console.print(_progress(results[-1], time.monotonic() - started))
-    seconds = time.monotonic() - started
+        seconds = time.monotonic() - started
+        _console.print(_progress(results[-1], seconds))
+        if report is not None:
+            figures = _report(results, seed, serving, seconds)
+            report.write_bytes(msgspec.json.format(msgspec.json.encode(figures), indent=2) + b"\n")
     _console.print(_table(results, seed, serving, seconds))
-    if report is not None:
-        figures = _report(results, seed, serving, seconds)
-        report.write_bytes(msgspec.json.format(msgspec.json.encode(figures), indent=2) + b"\n")
     failed = [row for row in results if not row.is_passed]
     for row in failed:
         _console.print(f"[red]{row.name}: {row.problem or row.findings}[/red]")
