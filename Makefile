@@ -140,6 +140,10 @@ bench-peers: setup ## measure streamapp beside Faust, Quix Streams and PyFlink (
 crash: setup test-servers ## break a real Kafka and its workers for half an hour (QUICK=1: 5 minutes; REPORT=out.json ARGS="--only zombie")
 	@$(BIN)/python -m tests.crash.campaign $(if $(QUICK),--quick) $(if $(REPORT),--report "$(REPORT)") $(ARGS)
 
+.PHONY: crash-table
+crash-table: setup ## write the table of benchmarks/results/crash.json into docs/exactly-once.md
+	@$(BIN)/python -m tests.crash.report_table
+
 .PHONY: simulate
 simulate: setup ## simulate crashes of the checkpoint protocol (SEEDS=20000 FIRST=1)
 	@$(BIN)/python -m tests.simulation.campaign --seeds $(SEEDS) --first $(FIRST)

@@ -54,11 +54,11 @@ def run(plan: WorkerPlan) -> int:
     topics = plan.topics
     ensure_topics(plan.kafka, worker_topics(topics, plan.changelog), topics.replication_factor)
     keep_freed_memory()
-    _warm_up(plan.model)
+    warm_up(plan.model)
     return asyncio.run(_run(plan))
 
 
-def _warm_up(model: ModelArtifact) -> None:
+def warm_up(model: ModelArtifact) -> None:
     """Compile or load every kernel before the first payment waits for it.
 
     Enough events to fill a window of the half-space trees, all of them explained.

@@ -28,6 +28,7 @@ from rich.table import Table
 
 from benchmarks.machine import machine, versions
 from streamapp.broker import LocalBroker
+from streamapp.engine.worker import warm_up
 from streamapp.scoring.artifact import load
 from streamapp.scoring.default_model import default_model_dir
 from tests.crash import rows
@@ -220,6 +221,7 @@ def main(
         _console.print(f"no row is called {only!r}")
         raise typer.Exit(2)
     directory = Path(tempfile.mkdtemp(prefix="crash-"))
+    warm_up(load(default_model_dir()))  # else every worker of the first row compiles the kernels
     started = time.monotonic()
     results: list[RowResult] = []
     serving: dict[str, str] = {}

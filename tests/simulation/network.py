@@ -71,6 +71,9 @@ _DECISIVE_WEIGHT: Final = 8
 #: Requests of one member that its coordinator gets in the order they were sent, or not at all.
 _IN_ORDER: Final = ("commit_offsets",)
 
+#: More than a rounding error of virtual time.
+_A_MOMENT_S: Final = 1e-6
+
 #: Requests of a takeover or a commit, right after which a late one may do the most harm.
 _TURNING_POINTS: Final = ("init_producer", "list_offsets", "fetch_offset", "commit")
 
@@ -89,6 +92,7 @@ class Network:
         #: Called with what is about to be sent.
         self.on_request: Callable[[Process, str], None] = lambda _process, _name: None
         self._late: list[tuple[Process, Callable[[], None]]] = []
+        self._last_arrival: dict[tuple[Process, str], float] = {}
 
     def request(
         self, process: Process, name: str, action: Callable[[], Any]
@@ -121,8 +125,17 @@ class Network:
             self._delay_long(process, name, arrive)
         else:
             slow = draw.choice((0.02, 0.1, 0.5, 3.0)) * draw.random()
-            self._world.after(slow if kind == "slow" else self._delay(), arrive)
+            delay = slow if kind == "slow" else self._delay()
+            self._world.after(self._in_turn(process, name, delay), arrive)
         return answer
+
+    def _in_turn(self, process: Process, name: str, delay: float) -> float:
+        """The delay, made longer where an earlier request must not be overtaken."""
+        if name not in _IN_ORDER:
+            return delay
+        now, before = self._world.now, self._last_arrival.get((process, name), 0.0)
+        self._last_arrival[process, name] = max(now + delay, before + _A_MOMENT_S)
+        return self._last_arrival[process, name] - now
 
     def _delay_long(self, process: Process, name: str, arrive: Callable[[], None]) -> None:
         def arrive_once() -> None:
