@@ -157,3 +157,7 @@ quality: setup ## measure detection on both development sets, about 5 minutes (D
 .PHONY: fuzz
 fuzz: setup ## fuzz the decoder, guided by coverage (RUNS=1000000 SEED=1)
 	@$(BIN)/python -m tests.stress.fuzz --runs $(RUNS) --seed $(SEED) $(ARGS)
+
+.PHONY: stress
+stress: setup test-servers ## poison, floods, overload, full disk, failing sinks, clocks (REPORT=out.json ARGS="--only disk")
+	@$(BIN)/python -m tests.stress.campaign $(if $(REPORT),--report "$(REPORT)") $(ARGS)

@@ -32,7 +32,7 @@ from tests.engine.worker_process import WorkerProcess
 from tests.kafka.records import read_all
 
 PARTITIONS = 4
-ANSWER_TIMEOUT_S = 60.0
+ANSWER_TIMEOUT_S = 120.0
 
 Place = tuple[int, int]
 """Partition and offset of a transaction."""
@@ -195,7 +195,13 @@ class Deployment:
 
     def output_offsets(self) -> int:
         """Records in the topic of verdicts, committed or not."""
-        topic = self.topics.name("verdicts")
+        return self._offsets(self.topics.name("verdicts"))
+
+    def source_offsets(self) -> int:
+        """Records in the topic of transactions."""
+        return self._offsets(self.topics.name("transactions"))
+
+    def _offsets(self, topic: str) -> int:
         return sum(
             self._watcher.get_watermark_offsets(TopicPartition(topic, partition), 10)[1]
             for partition in range(PARTITIONS)

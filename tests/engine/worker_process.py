@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from streamapp.broker.waiting import wait_until
 
 #: Start, join, recovery: after kill -9 the group first waits for the dead member's session.
-READY_TIMEOUT_S = 60.0
+READY_TIMEOUT_S = 180.0
 END_TIMEOUT_S = 60.0
 
 
