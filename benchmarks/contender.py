@@ -24,6 +24,8 @@ from streamapp.replay.producer import send
 #: start, and more than a minute beside other programs.
 SILENCE_S_MAX = 150.0
 STOP_TIMEOUT_S = 30.0
+#: A Faust worker's options; without the last it serves its web pages whatever its app says.
+FAUST = ("-l", "warn", "--without-web")
 
 _READ_RECORDS = 5_000
 _READ_S = 0.02
@@ -55,7 +57,7 @@ class Contender:
     def command(self) -> list[str]:
         """The worker's command line."""
         if self.name == "tutorial":
-            return [sys.executable, "-m", "benchmarks.tutorial_worker", "worker", "-l", "warn"]
+            return [sys.executable, "-m", "benchmarks.tutorial_worker", "worker", *FAUST]
         return [str(Path(sys.executable).with_name("streamapp")), "worker"]
 
     def environment(self, setup: Setup, prefix: str) -> dict[str, str]:

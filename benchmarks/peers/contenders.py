@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from benchmarks.contender import Contender, Setup
+from benchmarks.contender import FAUST, Contender, Setup
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENTS = ROOT / ".venv-peers"
@@ -73,7 +73,7 @@ class Peer(Contender):
         if self.engine == "streamapp":
             return [str(Path(sys.executable).with_name("streamapp")), "worker"]
         module = [str(self.python), "-m", f"benchmarks.peers.{self.engine}_worker"]
-        return [*module, "worker", "-l", "warn"] if self.engine == "faust" else module
+        return [*module, "worker", *FAUST] if self.engine == "faust" else module
 
     def environment(self, setup: Setup, prefix: str) -> dict[str, str]:
         """The worker's settings."""
