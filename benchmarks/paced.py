@@ -4,9 +4,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks import worker_metrics
 from benchmarks.latency_figures import Latency, latency
 from benchmarks.reader import Isolation
 from benchmarks.stand import Session
+from benchmarks.worker_metrics import Inside
 
 GUARANTEES = ("exactly_once", "at_least_once")
 ISOLATIONS: tuple[Isolation, ...] = ("read_committed", "read_uncommitted")
@@ -25,6 +27,7 @@ class Window(msgspec.Struct, frozen=True):
     cores_others: float
     generator_behind_ms_p99: float
     generator_behind_ms_max: float
+    worker: Inside
 
 
 class Paced(msgspec.Struct, frozen=True):
@@ -37,6 +40,7 @@ class Paced(msgspec.Struct, frozen=True):
 
 def send_paced(session: Session, rate: int, seconds: float) -> Window:
     """Send at a rate, and wait for the verdicts; the first `SKIP_S` come on top of `seconds`."""
+    before = worker_metrics.read(session.port())
     sent, used = session.send(rate=rate, seconds=seconds + SKIP_S, skip_s=SKIP_S)
     session.await_read()
     start_us = sent.start_us + int(SKIP_S * 1e6)
@@ -48,6 +52,7 @@ def send_paced(session: Session, rate: int, seconds: float) -> Window:
         cores_others=round(used.others_s / used.at_s, 2),
         generator_behind_ms_p99=sent.behind_ms_p99,
         generator_behind_ms_max=sent.behind_ms_max,
+        worker=worker_metrics.between(before, worker_metrics.read(session.port())),
     )
 
 

@@ -34,7 +34,6 @@ from benchmarks.machine import memory_mib, peak_memory_mib, used
 from benchmarks.report import conditions, console, median_of, table, write
 from benchmarks.seeded_state import NEXT_DAY, Seeded, seed_state
 from benchmarks.stand import Session, Stand, directory_bytes, end
-from streamapp.broker.network import free_port
 
 START_S_MAX = 600.0
 PAYMENTS_WAITING = 200
@@ -152,11 +151,9 @@ class _Worker:
     """A worker started on waiting payments, and when it had done what."""
 
     def __init__(self, session: Session, stack: ExitStack, instance_id: str | None = None) -> None:
-        self._session, self._port = session, free_port()
+        self._session, self._port = session, session.port()
         before = session.tally["read_committed"]
-        settings = {"http_port": str(self._port)}
-        if instance_id is not None:
-            settings["instance_id"] = instance_id
+        settings = {} if instance_id is None else {"instance_id": instance_id}
         self._started_at_s, self._started_s = time.time(), time.perf_counter()
         session.start_worker(stack, 0, settings)
         self._process = session.processes["worker0"]

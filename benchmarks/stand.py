@@ -33,6 +33,7 @@ from benchmarks.reader import Isolation
 from benchmarks.recording import record
 from benchmarks.tally import Tally
 from streamapp.broker.local import LocalBroker
+from streamapp.broker.network import free_port
 from streamapp.broker.process import Process
 from streamapp.kafka.settings import KafkaSettings, TopicSettings
 from streamapp.kafka.topics import TopicPlan, ensure_topics
@@ -125,6 +126,7 @@ class Session:
         self.prefix = prefix
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.pay(recording)
+        self._ports: list[int] = []
         self._tally_path = stand.directory / f"{prefix}tally"
         self.tally = Tally(self._tally_path, is_new=True)
         self.topics = TopicSettings(prefix=prefix, partitions=stand.partitions)
@@ -161,10 +163,16 @@ class Session:
             "STREAMAPP_TOPICS__PREFIX": self.prefix,
             "STREAMAPP_TOPICS__PARTITIONS": str(self.stand.partitions),
             "STREAMAPP_WORKER__STATE_DIR": str(self.state_dir(number)),
-            "STREAMAPP_WORKER__HTTP_PORT": "0",
+            "STREAMAPP_WORKER__HTTP_PORT": str(self.port(number)),
         } | {f"STREAMAPP_WORKER__{name.upper()}": value for name, value in settings.items()}
         command = [str(Path(sys.executable).with_name("streamapp")), "worker"]
         self._start(stack, f"worker{number}", command, environment)
+
+    def port(self, number: int = 0) -> int:
+        """Where worker `number` serves health and metrics."""
+        while len(self._ports) <= number:
+            self._ports.append(free_port())
+        return self._ports[number]
 
     def state_dir(self, number: int = 0) -> Path:
         """Where worker `number` keeps its state."""
@@ -329,15 +337,18 @@ class Session:
     def verify(self) -> None:
         """Raise BenchmarkError unless every payment was answered once, for each reader."""
         self.await_read()
-        threading.Event().wait(_SETTLE_S)
-        sent = self.tally["sent"]
         for isolation in [name for name in self.processes if name.startswith("read_")]:
-            if (read := self.tally[isolation]) != sent:  # type: ignore[index]
-                raise BenchmarkError(f"{isolation}: {read} verdicts for {sent} payments")
+            self._verify(isolation)  # type: ignore[arg-type]
+
+    def _verify(self, isolation: Isolation) -> None:
+        threading.Event().wait(_SETTLE_S)
+        if (read := self.tally[isolation]) != (sent := self.tally["sent"]):
+            raise BenchmarkError(f"{isolation}: {read} verdicts for {sent} payments")
 
     def end_reader(self, isolation: Isolation) -> NDArray[np.int64]:
-        """Stop a reader; its latencies (n, 2): when sent and when read, epoch microseconds."""
+        """Stop a reader, as `verify`; its latencies (n, 2), see `reader`."""
         self._await_reader(isolation)
+        self._verify(isolation)
         end(self.processes.pop(isolation))
         return np.load(self._latencies(isolation))  # type: ignore[no-any-return]
 

@@ -18,12 +18,14 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
+from benchmarks import worker_metrics
 from benchmarks.contender import BenchmarkError
 from benchmarks.crowd import Crowd
 from benchmarks.machine import Use, peak_memory_mib
 from benchmarks.paced import GUARANTEES, SKIP_S
 from benchmarks.report import conditions, console, median_of, table, write
 from benchmarks.stand import Session, Stand
+from benchmarks.worker_metrics import Inside
 
 #: More than any worker here scores in a second: so many payments are made ready.
 _PER_S_MAX = 80_000
@@ -46,6 +48,7 @@ class Run(msgspec.Struct, frozen=True):
     cores: dict[str, float]
     memory_mib: dict[str, int]
     peak_memory_mib: int
+    worker: Inside
 
 
 def main(
@@ -98,8 +101,9 @@ def _measure(
         settings={"guarantee": guarantee},
     ) as session:
         session.warm_up()
+        before = worker_metrics.read(session.port())
         _, used = session.send(rate=rate, seconds=seconds + SKIP_S, skip_s=SKIP_S)
-        return _figures(session, guarantee, used)
+        return _figures(session, guarantee, used, before)
 
 
 def _measure_backlog(stand: Stand, prefix: str, guarantee: str, crowd: Crowd, rows: int) -> Run:
@@ -111,10 +115,10 @@ def _measure_backlog(stand: Stand, prefix: str, guarantee: str, crowd: Crowd, ro
         session.send(rows=rows, ahead=rows)
         session.start_worker(stack, 0, {"guarantee": guarantee})
         used = session.watch_reading()
-        return _figures(session, guarantee, used)
+        return _figures(session, guarantee, used, {})
 
 
-def _figures(session: Session, guarantee: str, used: Use) -> Run:
+def _figures(session: Session, guarantee: str, used: Use, before: dict[str, float]) -> Run:
     return Run(
         guarantee=guarantee,
         seconds=round(used.at_s, 2),
@@ -126,6 +130,7 @@ def _figures(session: Session, guarantee: str, used: Use) -> Run:
         cores=used.cores(),
         memory_mib=used.memory_mib,
         peak_memory_mib=peak_memory_mib(session.pids()["worker0"]),
+        worker=worker_metrics.between(before, worker_metrics.read(session.port())),
     )
 
 
@@ -149,7 +154,7 @@ def _tell(run: Run, number: int) -> None:
     console.print(
         f"run {number}, {run.guarantee}: {run.events_per_s:,.0f} events/s for {run.seconds:.0f} s, "
         f"lowest {run.events_per_s_lowest:,}; CPU µs/event: {spent}; "
-        f"other programs {run.cores['others']:.2f} cores"
+        f"other programs {run.cores['others']:.2f} cores; {run.worker}"
     )
 
 
