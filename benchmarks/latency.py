@@ -116,7 +116,7 @@ def _tell(run: Run, number: int) -> None:
         console.print(
             f"run {number}, {run.guarantee}, {one.window.rate:,}/s, {one.isolation}: {figures} ms; "
             f"generator late by up to {behind:.0f} ms, other programs took "
-            f"{one.window.cores_others:.2f} cores; {one.window.worker}"
+            f"{one.window.cores['others']:.2f} cores; {one.window.worker}"
         )
         for pause in one.latency.pauses:
             console.print(f"   over {SLOW_MS:.0f} ms: {pause}")

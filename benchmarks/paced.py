@@ -24,7 +24,7 @@ class Window(msgspec.Struct, frozen=True):
     start_us: int
     end_us: int
     cpu_us_per_event: dict[str, float]
-    cores_others: float
+    cores: dict[str, float]
     generator_behind_ms_p99: float
     generator_behind_ms_max: float
     worker: Inside
@@ -49,7 +49,7 @@ def send_paced(session: Session, rate: int, seconds: float) -> Window:
         start_us=start_us,
         end_us=start_us + int(seconds * 1e6),
         cpu_us_per_event=used.per_event_us(),
-        cores_others=round(used.others_s / used.at_s, 2),
+        cores=used.cores(),
         generator_behind_ms_p99=sent.behind_ms_p99,
         generator_behind_ms_max=sent.behind_ms_max,
         worker=worker_metrics.between(before, worker_metrics.read(session.port())),

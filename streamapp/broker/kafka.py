@@ -118,7 +118,9 @@ def _write_config(port: int, data_dir: Path) -> Path:
 def _format_storage(java: list[str], config: Path) -> None:
     """Give the empty log directory a cluster id, without which KRaft refuses to start."""
     cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-    argv = [*java, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(config)]
+    # One id in 64 begins with a dash, and would be taken for an option of its own.
+    told_id = f"--cluster-id={cluster_id}"
+    argv = [*java, "kafka.tools.StorageTool", "format", told_id, "-c", str(config)]
     done = subprocess.run(  # noqa: S603 - our own arguments
         argv, capture_output=True, text=True, timeout=FORMAT_TIMEOUT_S, check=False
     )

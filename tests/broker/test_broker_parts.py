@@ -3,13 +3,14 @@
 import os
 import shutil
 import signal
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
-from streamapp.broker import BrokerError, BrokerKind, LocalBroker, redpanda
+from streamapp.broker import BrokerError, BrokerKind, LocalBroker, kafka, redpanda
 from streamapp.broker import kafka_jars as jars
 from streamapp.broker import state as states
 from streamapp.broker.network import PORT_MAX, PORT_MIN, free_port
@@ -177,3 +178,14 @@ def test_server_that_ends_at_once_is_told_by_its_last_words(
     with pytest.raises(BrokerError, match="ended at once: no space left on device"):
         LocalBroker.start(BrokerKind.NOIDA, directory=tmp_path / "broker")
     assert LocalBroker.find(tmp_path / "broker") is None
+
+
+@pytest.mark.integration
+def test_a_cluster_id_may_begin_with_a_dash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One random id in 64 does: Kafka's own tool takes it for an id all the same."""
+    monkeypatch.setattr(kafka.uuid, "uuid4", lambda: uuid.UUID(bytes=b"\xfb" * 16))
+    config = kafka._write_config(free_port(), tmp_path)
+    kafka._format_storage([kafka._java(), "-cp", f"{jars.kafka_jars()}/*"], config)
+    assert "cluster.id=-" in (tmp_path / "log" / "meta.properties").read_text()
