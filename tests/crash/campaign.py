@@ -101,6 +101,9 @@ class Campaign:
 
     def __init__(self, broker: LocalBroker, dsn: str, directory: Path, seed: int) -> None:
         migrate(dsn)
+        warm_up(
+            load(default_model_dir())
+        )  # else every worker of the first row compiles the kernels
         self._broker = broker
         self._dsn = dsn
         self._directory = directory
@@ -221,7 +224,6 @@ def main(
         _console.print(f"no row is called {only!r}")
         raise typer.Exit(2)
     directory = Path(tempfile.mkdtemp(prefix="crash-"))
-    warm_up(load(default_model_dir()))  # else every worker of the first row compiles the kernels
     started = time.monotonic()
     results: list[RowResult] = []
     serving: dict[str, str] = {}

@@ -16,7 +16,7 @@ from tests.crash.stage import Stage
 RATE_PER_S: Final = 300.0
 _COUNTS: Final = (4, 2, 3, 1)
 #: Time for an armed worker to come past its point.
-_TRAP_TIMEOUT_S: Final = 30.0
+_TRAP_TIMEOUT_S: Final = 120.0
 _BROKER_TIMEOUT_S: Final = 120.0
 _SESSION_S: Final = 6.0
 #: A resumed worker learns within this that it was given up.

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.integration
 KILLS_MIN = 20
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1_200)
 def test_killed_at_every_point_the_end_is_undisturbed(
     kafka_broker: LocalBroker, postgres: Server, topic_prefix: str, tmp_path: Path
 ) -> None:
