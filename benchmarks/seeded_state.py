@@ -18,7 +18,7 @@ from benchmarks.crowd import BATCH_ROWS, Crowd, payments, user_name
 from benchmarks.stand import Session
 from streamapp.engine.partition_log import ExactlyOnceLog
 from streamapp.engine.settings import WorkerSettings
-from streamapp.engine.store import PARTITION_STATE_KEY, StateStore, user_key
+from streamapp.engine.store import PARTITION_STATE_KEY, Origin, StateStore, user_key
 from streamapp.engine.worker import WorkerPlan
 from streamapp.features.profile import seal
 from streamapp.kafka.metadata import QUIET
@@ -100,7 +100,7 @@ async def _write(plan: WorkerPlan, partition: int, pipeline: Pipeline, users: li
     group, timeout_s = plan.settings.group, plan.settings.transaction_timeout_s
     log = ExactlyOnceLog(plan.kafka.aiokafka(), group, source, plan.changelog, timeout_s)
     store = StateStore(plan.settings.state_dir / f"p{partition:05d}")
-    store.follow(plan.changelog)
+    store.follow(Origin(plan.changelog))
     images = [seal(record) for _, record in pipeline.profiles.items()]
     items = [(user_key(user), images[row % len(images)]) for row, user in enumerate(users)]
     state = pipeline.state.to_bytes(plan.model.half_space_trees)

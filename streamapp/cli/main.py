@@ -4,7 +4,19 @@ import sys
 
 import typer
 
-from streamapp.cli import broker, contract, demo, dlq, evaluate, replay, score, sink, train, worker
+from streamapp.cli import (
+    broker,
+    contract,
+    demo,
+    dlq,
+    evaluate,
+    replay,
+    score,
+    sink,
+    state,
+    train,
+    worker,
+)
 from streamapp.cli.errors import UsageError
 from streamapp.cli.logs import configure_logs
 
@@ -18,6 +30,7 @@ app.callback()(configure_logs)
 app.add_typer(broker.app, name="broker")
 app.add_typer(sink.app, name="sink")
 app.add_typer(dlq.app, name="dlq")
+app.add_typer(state.app, name="state")
 app.command("demo")(demo.demo)
 app.command("contract")(contract.contract)
 app.command("worker")(worker.worker)

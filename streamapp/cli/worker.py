@@ -13,7 +13,8 @@ def worker(
     config: Annotated[Path | None, typer.Option(help="TOML file with settings.")] = None,
 ) -> None:
     """Score transactions from Kafka and publish verdicts, until SIGTERM or Ctrl-C."""
-    from streamapp.engine.worker import WorkerPlan, run  # noqa: PLC0415 - start-up time
+    from streamapp.engine.guarantee import GuaranteeError  # noqa: PLC0415 - start-up time
+    from streamapp.engine.worker import WorkerPlan, run  # noqa: PLC0415
     from streamapp.kafka.metadata import TopicError  # noqa: PLC0415
     from streamapp.scoring.artifact import ArtifactError, load  # noqa: PLC0415
     from streamapp.scoring.default_model import default_model_dir  # noqa: PLC0415
@@ -22,6 +23,6 @@ def worker(
     try:
         model = load(settings.worker.model_dir or default_model_dir())
         code = run(WorkerPlan(settings.kafka, settings.topics, settings.worker, model))
-    except (ArtifactError, TopicError, OSError) as error:
+    except (ArtifactError, GuaranteeError, TopicError, OSError) as error:
         raise UsageError(str(error)) from error
     raise typer.Exit(code)

@@ -30,6 +30,9 @@ HEARTBEAT_S_MAX = 2.0
 #: Between two looks at end offsets, for lag and the watch over stalled partitions.
 WATCH_INTERVAL_S = 1.0
 
+#: Between two looks at whether the topics are still the same ones.
+TOPICS_INTERVAL_S = 5.0
+
 
 def create_app(
     engine: Engine, kafka: KafkaSettings, settings: WorkerSettings, source_topic: str
@@ -91,6 +94,8 @@ def _attach_agent(app: ScoringApp, engine: Engine, source: Any) -> None:
             try:
                 if cast(Consumer, app.consumer).is_next(message.tp, fetched):
                     await engine.score(message.partition, fetched.records, message.generation_id)
+                if engine.is_stopped(message.partition):
+                    cast(Consumer, app.consumer).pause_stopped()
             except Exception as error:  # restarting the agent alone would lose the batch
                 log.exception("scoring_failed", partition=message.partition)
                 engine.failure = engine.failure or error
@@ -136,6 +141,11 @@ def _attach_timers(
         consumer = cast(Consumer, app.consumer)
         engine.watch({p: consumer.end_of_records(TP(source_topic, p)) for p in engine.partitions})
 
+    async def verify_topics() -> None:
+        if engine.partitions:
+            await engine.verify_topics()
+
+    app.timer(TOPICS_INTERVAL_S, name="topics")(verify_topics)
     app.timer(settings.checkpoint_interval_ms / 1000, name="checkpoint")(checkpoint)
     app.timer(COMMIT_INTERVAL_S, name="commit")(commit)
     app.timer(WATCH_INTERVAL_S, name="watch")(watch)

@@ -1,10 +1,13 @@
 """When so much is refused that the producer must be broken: stop rather than pour a topic away."""
 
 from dataclasses import dataclass
+from typing import Final
 
 
 class DeadLetterLimitError(Exception):
     """A partition refuses too much; the message says what to look at and how to go on."""
+
+    reason: Final = "dead_letters"
 
 
 @dataclass(slots=True)

@@ -1,15 +1,18 @@
 """The engine: partitions of this worker, from assignment over scoring to release."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import IncompatibleBrokerVersion
 from aiokafka.structs import ConsumerRecord
 
 from streamapp.engine import metrics
 from streamapp.engine.dead_letter_limit import DeadLetterLimit, DeadLetterLimitError
+from streamapp.engine.local_state import condemn, partition_directory
 from streamapp.engine.outside import Outside
 from streamapp.engine.partition import PartitionTask, Scorer
 from streamapp.engine.partition_log import (
@@ -19,9 +22,11 @@ from streamapp.engine.partition_log import (
     producer_options,
 )
 from streamapp.engine.profile_table import ProfileTable
-from streamapp.engine.recovery import RecoveryError, recover
+from streamapp.engine.recovery import RecoveryError, recover, verify_position, verify_source
 from streamapp.engine.settings import WorkerSettings
-from streamapp.engine.store import Store
+from streamapp.engine.store import DamagedStoreError, Origin, Store, StoreError
+from streamapp.features.profile import ProfileError
+from streamapp.kafka.metadata import TopicError
 from streamapp.scoring.verdicts import SourcePartition
 
 log = structlog.get_logger()
@@ -50,7 +55,11 @@ class Engine:
         self._outside = outside or Outside()
         self._producer: AIOKafkaProducer | None = None
         self._tasks: dict[int, PartitionTask] = {}
-        self._stopped: set[int] = set()
+        self._present = Origin(changelog)
+        self._assigned: tuple[int, ...] = ()
+        #: Partitions that are not scored, and why. Too many dead letters stop one for good, also
+        #: when it comes back after a rebalance; the other reasons are looked at again then.
+        self._stopped: dict[int, RecoveryError | DeadLetterLimitError] = {}
         self._scoring = asyncio.Lock()
         self._generation = -1
         self._committed: dict[int, int] = {}
@@ -61,7 +70,23 @@ class Engine:
     @property
     def is_ready(self) -> bool:
         """Assigned, recovered, and no partition stopped."""
-        return self._generation >= 0 and not self._stopped and self.failure is None
+        return self.why_not_ready() is None
+
+    def why_not_ready(self) -> str | None:
+        """In one line; None where the worker is ready."""
+        if self.failure is not None:
+            return f"the worker is about to end: {self.failure}"
+        if self._generation < 0:
+            return "waiting for partitions or recovery"
+        stopped = [f"partition {p} stopped: {self._stopped[p]}" for p in self._held_up()]
+        return " | ".join(stopped) or None
+
+    def is_stopped(self, partition: int) -> bool:
+        """Whether nothing of the partition is to be scored here."""
+        return partition in self._stopped
+
+    def _held_up(self) -> list[int]:
+        return [p for p in self._assigned if p in self._stopped]
 
     @property
     def partitions(self) -> tuple[int, ...]:
@@ -69,42 +94,112 @@ class Engine:
         return tuple(sorted(self._tasks))
 
     async def assign(self, partitions: Iterable[int], generation: int) -> None:
-        """Take over partitions: open their state and recover it. Raises RecoveryError."""
+        """Take over partitions: open their state and recover it.
+
+        A partition whose state is in doubt is stopped. Raises RecoveryError, LogError or StoreError
+        where nothing can be done for any.
+        """
         await self.release()
-        open_store = self._outside.open_store
-        stores = {p: open_store(self._settings.state_dir / f"p{p:05d}") for p in partitions}
-        logs: dict[int, PartitionLog] = {}
-        try:
-            # Fences first: the changelog's end must not move once it has been read.
-            logs = {p: await self._new_log(p) for p in stores}
-            await asyncio.gather(*(one.open() for one in logs.values()))
-            timeout_s = self._settings.stall_timeout_s
-            await recover(
-                stores,
-                self._changelog,
-                self._client,
-                timeout_s,
-                self._outside.consumer,
-                is_fenced=all(one.is_fenced for one in logs.values()),
-            )
-            self._tasks = {p: self._new_task(p, stores[p], logs[p]) for p in stores}
-        except BaseException:
-            await asyncio.gather(*(one.close() for one in logs.values()), return_exceptions=True)
-            for store in stores.values():
-                store.close()
-            raise
+        self._assigned = tuple(sorted(partitions))
+        self._present = await self._present_topics()
+        self._tasks = await self._take_over([p for p in self._assigned if p not in self._stopped])
         self._generation = generation
         self._committed.clear()
         self._progress_at = asyncio.get_running_loop().time()
-        metrics.PARTITIONS.set(len(self._tasks))
+        self._show_partitions()
         metrics.REBALANCES.inc()
-        log.info("partitions_assigned", partitions=self.partitions)
+        log.info("partitions_assigned", partitions=self.partitions, stopped=self._held_up())
+
+    async def _take_over(self, partitions: Sequence[int]) -> dict[int, PartitionTask]:
+        stores: dict[int, Store] = {}
+        logs: dict[int, PartitionLog] = {}
+        try:
+            for p in partitions:
+                directory = partition_directory(self._settings.state_dir, p)
+                stores[p] = self._outside.open_store(directory, self._changelog)
+            # Fences first: the changelog's end must not move once it has been read.
+            logs = {p: await self._new_log(p) for p in stores}
+            await asyncio.gather(*(one.open() for one in logs.values()))
+            for p in await self._recover(stores, logs):
+                stores.pop(p).close()
+                await logs.pop(p).close()
+            return {p: self._new_task(p, stores[p], logs[p]) for p in stores}
+        except BaseException as error:
+            await asyncio.gather(*(one.close() for one in logs.values()), return_exceptions=True)
+            for store in stores.values():
+                store.close()
+            if isinstance(error, DamagedStoreError):
+                condemn(error.directory, error.detail)
+            raise
+
+    async def _recover(
+        self, stores: Mapping[int, Store], logs: Mapping[int, PartitionLog]
+    ) -> list[int]:
+        """Bring the stores to the end of the changelog; the partitions stopped instead."""
+        refused = await recover(
+            stores,
+            self._present,
+            self._client,
+            self._settings.stall_timeout_s,
+            self._outside.consumer,
+            is_fenced=all(one.is_fenced for one in logs.values()),
+        )
+        for p, store in stores.items():
+            known = store.origin.source_id if store.origin else ""
+            try:
+                verify_source(self._source_topic, p, known, self._present.source_id)
+            except RecoveryError as problem:
+                refused.setdefault(p, problem)
+        for p, error in refused.items():
+            self._stop(p, error)
+        return list(refused)
+
+    async def _present_topics(self) -> Origin:
+        """The topics as they are now: the broker's ids of them, where it gives any."""
+        ids = await self._outside.topic_ids([self._changelog, self._source_topic])
+        return Origin(
+            self._changelog, ids.get(self._changelog, ""), ids.get(self._source_topic, "")
+        )
+
+    async def verify_topics(self) -> None:
+        """Fail where a topic was deleted and made again behind the worker's back.
+
+        Its next start says what to do about it.
+        """
+        try:
+            found = await self._present_topics()
+        except TopicError:  # a broker that is away says nothing; what needs it fails by itself
+            return
+        for known, now in (
+            (self._present.changelog_id, found.changelog_id),
+            (self._present.source_id, found.source_id),
+        ):
+            if known and now and known != now:
+                self.failure = self.failure or RecoveryError(
+                    f"a topic was deleted and made again while the worker ran: its id was {known} "
+                    f"and is {now}; start the worker again to be told what to do"
+                )
+
+    def _stop(self, partition: int, error: RecoveryError | DeadLetterLimitError) -> None:
+        self._stopped[partition] = error
+        metrics.PARTITION_STOPPED.labels(partition, error.reason).set(1)
+        log.error("partition_stopped", partition=partition, reason=str(error))
+
+    def _show_partitions(self) -> None:
+        metrics.PARTITIONS.set(len(self._tasks))
+        metrics.PARTITION_STOPPED.clear()
+        for partition in self._held_up():
+            reason = self._stopped[partition].reason
+            metrics.PARTITION_STOPPED.labels(partition, reason).set(1)
 
     async def release(self) -> dict[int, int]:
         """Give all partitions back after a last checkpoint; the offsets that may be committed."""
         self._generation = -1
         tasks, self._tasks = self._tasks, {}
-        self._stopped.clear()
+        self._assigned = ()
+        self._stopped = {
+            p: error for p, error in self._stopped.items() if error.reason == "dead_letters"
+        }
         async with self._scoring:
             outcomes = await asyncio.gather(
                 *(task.close(self._settings.shutdown_timeout_s) for task in tasks.values()),
@@ -113,7 +208,7 @@ class Engine:
         for partition, outcome in zip(tasks, outcomes, strict=True):
             if isinstance(outcome, BaseException):
                 log.warning("last_checkpoint_failed", partition=partition, error=str(outcome))
-        metrics.PARTITIONS.set(0)
+        self._show_partitions()
         return self._unless_transactional(
             {p: task.committable for p, task in tasks.items() if task.committable is not None}
         )
@@ -134,22 +229,46 @@ class Engine:
             try:
                 await task.score(records)
             except DeadLetterLimitError as error:
-                self._stopped.add(partition)
-                log.error("partition_stopped", partition=partition, reason=str(error))
+                self._stop(partition, error)
+            except (ProfileError, DamagedStoreError) as error:
+                raise self._condemned(partition, error) from error
+
+    def _condemned(self, partition: int, error: object) -> StoreError:
+        """Nothing is served or committed that came from there; the next start begins it anew."""
+        directory = partition_directory(self._settings.state_dir, partition)
+        condemn(directory, str(error))
+        return StoreError(
+            f"local state {directory} is damaged: {error}; the worker ends, and when it is started "
+            f"again the directory is set aside and built again from the changelog"
+        )
 
     def position(self, partition: int, committed: int | None) -> int | None:
-        """Where the partition goes on: after its state, never before what is committed."""
+        """Where the partition goes on: after its state.
+
+        A state that ends before what is committed has lost something: it stops the partition.
+        """
         if partition not in self._tasks:  # Faust also asks between assignments, and drops it all
             return committed
         position = self._tasks[partition].position
         is_known = committed is not None and committed > 0
         if is_known and (position is None or position < committed):  # type: ignore[operator]
-            raise RecoveryError(
+            error = RecoveryError(
                 f"{self._source_topic}[{partition}] is committed up to {committed}, but the state "
-                f"ends at {position}: its changelog {self._changelog} has lost records; restore "
-                f"it, or reset the group's offsets to score again from there"
+                f"ends at {position}: its changelog {self._changelog} has lost records; where the "
+                f"newest local state is, run: streamapp state repair --partition {partition}"
             )
+            self._stop(partition, error)
+            return committed
         return position
+
+    def verified(self, partition: int, position: int, begin: int, end: int) -> int:
+        """The position, if the source still has it; stops the partition where it has not."""
+        if partition not in self._stopped:
+            try:
+                verify_position(self._source_topic, partition, position, begin, end)
+            except RecoveryError as error:
+                self._stop(partition, error)
+        return begin if partition in self._stopped else position
 
     async def quiesce(self) -> None:
         """Return when no batch is being scored."""
@@ -158,14 +277,17 @@ class Engine:
 
     def tick(self) -> None:
         """Start the checkpoints that are due; raises what a running one met."""
-        for task in self._tasks.values():
+        for partition, task in self._tasks.items():
             running = task.start_checkpoint()
             if running is not None:
-                running.add_done_callback(self._note_failure)
+                running.add_done_callback(partial(self._note_failure, partition))
 
-    def _note_failure(self, task: "asyncio.Task[None]") -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self.failure = self.failure or error
+    def _note_failure(self, partition: int, task: "asyncio.Task[None]") -> None:
+        if task.cancelled() or self.failure is not None:
+            return
+        error = task.exception()
+        is_damage = isinstance(error, DamagedStoreError)
+        self.failure = self._condemned(partition, error) if is_damage else error
 
     def committable(self) -> dict[int, int]:
         """Offsets that moved since they were last asked for, unless transactions commit them."""
@@ -184,7 +306,7 @@ class Engine:
 
     def _unless_transactional(self, offsets: dict[int, int]) -> dict[int, int]:
         """Offsets for the group to commit: none where transactions have committed them."""
-        return {} if self._settings.guarantee == "exactly_once" else offsets
+        return offsets if self._settings.guarantee == "at_least_once" else {}
 
     def watch(self, ends: dict[int, int | None]) -> None:
         """Note lag by the partitions' end offsets; fail when it stands still too long."""
@@ -209,7 +331,7 @@ class Engine:
         source = SourcePartition(self._source_topic, partition)
         new_producer = self._outside.producer
         settings = self._settings
-        if settings.guarantee == "exactly_once":
+        if settings.guarantee != "at_least_once":
             return ExactlyOnceLog(
                 self._client,
                 settings.group,
@@ -217,11 +339,24 @@ class Engine:
                 self._changelog,
                 settings.transaction_timeout_s,
                 new_producer,
+                self._present.source_id,
             )
         if self._producer is None:
-            self._producer = new_producer(**producer_options(self._client))
-            await self._producer.start()
-        return AtLeastOnceLog(self._producer, partition, self._changelog)
+            self._producer = await self._started_producer()
+        source_id = self._present.source_id
+        return AtLeastOnceLog(self._producer, partition, self._changelog, source_id)
+
+    async def _started_producer(self) -> AIOKafkaProducer:
+        """One for all partitions; idempotent where the broker knows how."""
+        producer = self._outside.producer(**producer_options(self._client))
+        try:
+            await producer.start()
+        except IncompatibleBrokerVersion:
+            await producer.stop()
+            options = producer_options(self._client) | {"enable_idempotence": False}
+            producer = self._outside.producer(**options)
+            await producer.start()
+        return producer
 
     def _new_task(self, partition: int, store: Store, output: PartitionLog) -> PartitionTask:
         settings = self._settings

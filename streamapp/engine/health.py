@@ -12,8 +12,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 class HealthServer:
     """Serves /healthz, /readyz and /metrics."""
 
-    def __init__(self, host: str, port: int, is_ready: Callable[[], bool]) -> None:
-        self._is_ready = is_ready
+    def __init__(self, host: str, port: int, why_not_ready: Callable[[], str | None]) -> None:
+        self._why_not_ready = why_not_ready
         self._host = host
         self._port = port
         application = web.Application()
@@ -38,9 +38,10 @@ class HealthServer:
         return web.Response(text="alive\n")
 
     async def _readyz(self, _request: web.Request) -> web.Response:
-        if self._is_ready():
+        why = self._why_not_ready()
+        if why is None:
             return web.Response(text="ready\n")
-        return web.Response(status=503, text="not ready: waiting for partitions or recovery\n")
+        return web.Response(status=503, text=f"not ready: {why}\n")
 
     async def _metrics(self, _request: web.Request) -> web.Response:
         headers = {"Content-Type": CONTENT_TYPE_LATEST}

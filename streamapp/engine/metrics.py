@@ -35,6 +35,16 @@ STREAM_TIME_SECONDS = Gauge(
 PARTITIONS = Gauge("streamapp_partitions", "Partitions this worker owns.")
 REBALANCES = Counter("streamapp_rebalances_total", "Assignments received.")
 RECOVERED_RECORDS = Counter("streamapp_recovered_records_total", "Changelog records replayed.")
+STATE_REBUILDS = Counter(
+    "streamapp_state_rebuilds_total",
+    "Local stores set aside, to be built again from the changelog.",
+    ["reason"],
+)
+PARTITION_STOPPED = Gauge(
+    "streamapp_partition_stopped",
+    "1 for a partition this worker was given and does not score; /readyz says more.",
+    ["partition", "reason"],
+)
 RECOVERY_SECONDS = Gauge("streamapp_recovery_seconds", "Time the last recovery took.")
 CACHED_PROFILES = Gauge("streamapp_cached_profiles", "Profiles in memory.", ["partition"])
 PROFILE_READS = Counter(
@@ -43,4 +53,7 @@ PROFILE_READS = Counter(
     ["found"],
 )
 MODEL_INFO = Gauge("streamapp_model_info", "Always 1; names the model in use.", ["version"])
+GUARANTEE_INFO = Gauge(
+    "streamapp_guarantee_info", "Always 1; names the guarantee in force.", ["guarantee"]
+)
 READY = Gauge("streamapp_ready", "1 when assigned, recovered and scoring.")

@@ -4,19 +4,29 @@ Real unless told otherwise. The simulator puts its own in their place, so that t
 runs on Kafka runs there too; time it gets from the event loop.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
-from streamapp.engine.store import StateStore, Store
+from streamapp.engine.local_state import open_or_begin_anew
+from streamapp.engine.store import Store
+
+
+async def no_topic_ids(_topics: Sequence[str]) -> Mapping[str, str]:
+    """The ids of topics at a broker that gives none."""
+    return {}
 
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """How to get a client (its options by name) and the store of a directory."""
+    """How to get a client (its options by name), the store of a directory, the ids of topics.
+
+    open_store: from the directory and the name of the changelog it must be a copy of.
+    """
 
     producer: Callable[..., AIOKafkaProducer] = AIOKafkaProducer
     consumer: Callable[..., AIOKafkaConsumer] = AIOKafkaConsumer
-    open_store: Callable[[Path], Store] = StateStore
+    open_store: Callable[[Path, str], Store] = open_or_begin_anew
+    topic_ids: Callable[[Sequence[str]], Awaitable[Mapping[str, str]]] = no_topic_ids

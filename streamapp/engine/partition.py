@@ -219,6 +219,11 @@ class PartitionTask:
         Recovery goes on from there, and takes the newer of theirs and ours.
         """
         applied = self._store.changelog_offset
+        if last <= applied:
+            raise LogError(
+                f"the changelog gave offset {last} after {applied}: it was made again; what to do "
+                f"is said when the worker is started again"
+            )
         is_all = self._output.is_fenced or last == applied + len(items)
         self._store.write(items, last if is_all else applied)
 

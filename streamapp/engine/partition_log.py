@@ -14,6 +14,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import IllegalOperation, KafkaError
 
 from streamapp.engine.record_batch import Messages, RecordBatch, batched
+from streamapp.engine.store import PARTITION_STATE_KEY
 from streamapp.scoring.verdicts import SourcePartition
 
 #: A batch is sent before it grows past this: a broker's default limit is 1,048,588 bytes.
@@ -29,6 +30,9 @@ WHOLE_PROFILES_MAX: Final = 384
 
 #: Output held back while a commit runs; beyond it scoring waits. Some 20,000 verdicts.
 PENDING_BYTES_MAX: Final = 32 * 1024 * 1024
+
+#: Header of a partition's state in the changelog: the id of the topic whose records it counts.
+SOURCE_ID_HEADER: Final = "source_id"
 
 #: A broker that has not answered for this long is treated as gone.
 ANSWER_TIMEOUT_S: Final = 30.0
@@ -65,6 +69,11 @@ class PartitionLog(Protocol):
 
     async def close(self) -> None:
         """Release the connection; what was not committed is left undone."""
+
+
+def transactional_id(group: str, source: SourcePartition) -> str:
+    """The one name under which owners of a source partition write; the newest fences the others."""
+    return f"{group}-{source.topic}-{source.partition}"
 
 
 def producer_options(client: Mapping[str, Any]) -> dict[str, Any]:
@@ -154,9 +163,12 @@ class AtLeastOnceLog:
 
     is_fenced = False
 
-    def __init__(self, producer: AIOKafkaProducer, partition: int, changelog: str) -> None:
+    def __init__(
+        self, producer: AIOKafkaProducer, partition: int, changelog: str, source_id: str = ""
+    ) -> None:
         self._sender = _Sender(producer, partition, is_transactional=False)
         self._changelog = changelog
+        self._source_id = source_id
         self._cut: list[asyncio.Future[Any]] = []
 
     async def open(self) -> None:
@@ -173,7 +185,8 @@ class AtLeastOnceLog:
     async def commit(self, items: Sequence[tuple[bytes, bytes]], position: int) -> int:  # noqa: ARG002
         """Confirm the output, then append the state, whose own bytes hold the position."""
         await _confirm(self._cut)
-        sent = await self._sender.send_whole(self._changelog, _state_messages(items))
+        messages = state_messages(items, self._source_id)
+        sent = await self._sender.send_whole(self._changelog, messages)
         self._sender.unconfirmed.remove(sent.confirmation)
         await _confirm([sent.confirmation])
         return sent.last_offset
@@ -201,8 +214,10 @@ class ExactlyOnceLog:
         changelog: str,
         transaction_timeout_s: float,
         new_producer: Callable[..., AIOKafkaProducer] = AIOKafkaProducer,
+        source_id: str = "",
     ) -> None:
         self._client = client
+        self._source_id = source_id
         self._transaction_timeout_ms = int(transaction_timeout_s * 1000)
         self._group = group
         self._source = source
@@ -226,7 +241,7 @@ class ExactlyOnceLog:
         source = self._source
         self._producer = self._new_producer(
             **producer_options(self._client),
-            transactional_id=f"{self._group}-{source.topic}-{source.partition}",
+            transactional_id=transactional_id(self._group, source),
             transaction_timeout_ms=self._transaction_timeout_ms,
         )
         self._sender = _Sender(self._producer, source.partition, is_transactional=True)
@@ -292,7 +307,7 @@ class ExactlyOnceLog:
         await self._begin()
         for topic, blocks in self._cut_blocks.items():
             await self._send(topic, blocks)
-        state = await self._send(self._changelog, [_state_messages(items)])
+        state = await self._send(self._changelog, [state_messages(items, self._source_id)])
         source = TopicPartition(self._source.topic, self._source.partition)
         offsets = {source: position}
         await _answered(self._producer.send_offsets_to_transaction, offsets, self._group)
@@ -308,8 +323,12 @@ class ExactlyOnceLog:
             await _answered(producer.stop)
 
 
-def _state_messages(items: Sequence[tuple[bytes, bytes]]) -> Messages:
-    return Messages.of([(key, value, ()) for key, value in items])
+def state_messages(items: Sequence[tuple[bytes, bytes]], source_id: str) -> Messages:
+    """Changed state as changelog records; the partition's own says of which source it is."""
+    headers = [(SOURCE_ID_HEADER, source_id.encode())] if source_id else []
+    return Messages.of(
+        [(key, value, headers if key == PARTITION_STATE_KEY else ()) for key, value in items]
+    )
 
 
 async def _answered(call: Callable[..., Awaitable[Any]], *arguments: Any, **options: Any) -> Any:

@@ -1,18 +1,24 @@
-"""Recovery: bring a partition's store up to the end of its changelog before scoring goes on."""
+"""Recovery: bring a partition's store up to the end of its changelog before scoring goes on.
+
+What makes one partition's state doubtful stops that partition; the others go on.
+"""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, Final, Literal, NamedTuple
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from streamapp.engine import metrics
-from streamapp.engine.store import PARTITION_STATE_KEY, USER_PREFIX, Store
+from streamapp.engine.partition_log import SOURCE_ID_HEADER
+from streamapp.engine.store import PARTITION_STATE_KEY, USER_PREFIX, Origin, Store
 from streamapp.features import profile
 from streamapp.features.profile import ProfileError, unseal
 from streamapp.scoring import partition_state
+from streamapp.scoring.partition_state import PartitionStateError
 
 log = structlog.get_logger()
 
@@ -24,9 +30,32 @@ _POLL_MS: Final = 20
 
 _Item = tuple[bytes, bytes | None]
 
+#: What a partition can be stopped by: its changelog, its source topic, or too many dead letters.
+StopReason = Literal["changelog", "source", "dead_letters"]
+
 
 class RecoveryError(Exception):
     """State can't be rebuilt; the message says the fact, the place and the way out."""
+
+    def __init__(self, message: str, reason: StopReason = "changelog") -> None:
+        super().__init__(message)
+        self.reason: StopReason = reason
+
+
+class UnsoundChangelogError(RecoveryError):
+    """Records of the changelog can't be used; `offsets` has the first of each key."""
+
+    def __init__(self, message: str, offsets: Mapping[bytes, int]) -> None:
+        super().__init__(message)
+        self.offsets = dict(offsets)
+
+
+class _Problem(NamedTuple):
+    """What is wrong with a changelog record. Short, and without whose it is."""
+
+    text: str
+    #: It is whole, but of another version's layout.
+    is_layout: bool = False
 
 
 @dataclass(slots=True)
@@ -35,10 +64,18 @@ class _Progress:
     offset: int
     end: int
     is_fenced: bool
+    source_id: str
+    #: Records that are not sound and that no later record of their key has replaced yet.
+    unsound: dict[bytes, tuple[int, _Problem]] = field(default_factory=dict)
 
     @property
     def is_done(self) -> bool:
         return self.offset + 1 >= self.end
+
+
+def mend(partition: int) -> str:
+    """The command that shows what there is and makes a partition's topics and state fit again."""
+    return f"streamapp state repair --partition {partition}"
 
 
 def verify_position(topic: str, partition: int, position: int, begin: int, end: int) -> None:
@@ -49,31 +86,72 @@ def verify_position(topic: str, partition: int, position: int, begin: int, end: 
     if position > end:
         fact = f"ends at {end}, but the state goes on from {position}: the topic was made again"
     elif position < begin:
-        fact = f"begins at {begin}, but the state goes on from {position}: retention was too short"
+        fact = (
+            f"begins at {begin}, but the state goes on from {position}: "
+            f"{begin - position} records went by retention before they were scored"
+        )
     else:
         return
     raise RecoveryError(
-        f"{topic}[{partition}] {fact}; to score what it holds from an empty state, set "
-        f"STREAMAPP_WORKER__GROUP and STREAMAPP_WORKER__STATE_DIR to new ones"
+        f"{topic}[{partition}] {fact}; to go on from its beginning: {mend(partition)}", "source"
     )
+
+
+def verify_source(topic: str, partition: int, known: str, present: str) -> None:
+    """Refuse a source topic that is not the one whose records the state counts.
+
+    known, present: the broker's ids; empty ones say nothing. Raises RecoveryError.
+    """
+    if known and present and known != present:
+        raise RecoveryError(
+            f"{topic}[{partition}] is another topic (id {present}) than the one the state has read "
+            f"(id {known}): it was deleted and made again; to go on from its beginning: "
+            f"{mend(partition)}",
+            "source",
+        )
+
+
+def verify_changelog(partition: int, known: Origin, present: Origin) -> None:
+    """Refuse a changelog that is not the one the store is a copy of. Raises RecoveryError."""
+    if known.changelog_id and present.changelog_id and known.changelog_id != present.changelog_id:
+        raise RecoveryError(
+            f"{present.changelog}[{partition}] is another topic (id {present.changelog_id}) than "
+            f"the one the local state is a copy of (id {known.changelog_id}): it was deleted and "
+            f"made again; to write the local state to it: {mend(partition)}"
+        )
+
+
+def verify_changelog_end(topic: str, partition: int, offset: int, end: int) -> None:
+    """Refuse a changelog that ends before what the store has applied. Raises RecoveryError."""
+    if offset >= end:
+        raise RecoveryError(
+            f"{topic}[{partition}] ends at {end}, but the local state has applied {offset}: "
+            f"the topic was cut, or deleted and made again; to write the local state to it: "
+            f"{mend(partition)}"
+        )
 
 
 async def recover(
     stores: Mapping[int, Store],
-    changelog: str,
+    present: Origin,
     client: Mapping[str, Any],
     timeout_s: float,
     new_consumer: Callable[..., AIOKafkaConsumer] = AIOKafkaConsumer,
     *,
     is_fenced: bool = True,
-) -> None:
+    on_progress: Callable[[int, int, int], None] | None = None,
+) -> dict[int, RecoveryError]:
     """Apply to each partition's store what its changelog holds beyond it.
 
-    Where no fence kept an earlier owner from writing after its successor, what is older than what
-    is known is passed over. `timeout_s` bounds the time without progress. Raises RecoveryError.
+    present: the changelog, and the ids of topics now. Where no fence kept an earlier owner from
+    writing after its successor, what is older than what is known is passed over. `timeout_s`
+    bounds the time without progress. on_progress: told partition, offset reached and end.
+
+    Returns the partitions that can't go on, each with the reason. Raises RecoveryError where the
+    broker does not answer.
     """
     if not stores:
-        return
+        return {}
     started = asyncio.get_running_loop().time()
     consumer = new_consumer(
         **client,
@@ -84,97 +162,180 @@ async def recover(
     )
     await consumer.start()
     try:
-        progress = await _open(consumer, stores, changelog, is_fenced)
-        await _follow(consumer, progress, timeout_s)
+        recovery = _Recovery(consumer, present, timeout_s, on_progress)
+        await recovery.open(stores, is_fenced=is_fenced)
+        await recovery.follow()
     finally:
         await consumer.stop()
     elapsed = asyncio.get_running_loop().time() - started
     metrics.RECOVERY_SECONDS.set(elapsed)
-    log.info("state_recovered", partitions=sorted(stores), seconds=round(elapsed, 3))
+    done = sorted(set(stores) - set(recovery.refused))
+    log.info("state_recovered", partitions=done, seconds=round(elapsed, 3))
+    return recovery.refused
 
 
-async def _open(
-    consumer: AIOKafkaConsumer, stores: Mapping[int, Store], changelog: str, is_fenced: bool
-) -> dict[TopicPartition, _Progress]:
-    topic_partitions = {TopicPartition(changelog, partition): partition for partition in stores}
-    consumer.assign(list(topic_partitions))
-    ends = await consumer.end_offsets(list(topic_partitions))
-    begins = await consumer.beginning_offsets(list(topic_partitions))
-    progress = {}
-    for tp, partition in topic_partitions.items():
-        store = stores[partition]
-        _verify_origin(store, tp)
-        offset = store.changelog_offset
-        if offset >= ends[tp]:
-            raise RecoveryError(
-                f"{changelog}[{partition}] ends at {ends[tp]}, but the local state has applied "
-                f"{offset}: the topic was deleted or made again; remove the state directory of "
-                f"this partition to start from the changelog"
-            )
-        first = max(offset + 1, begins[tp])
-        consumer.seek(tp, first)
-        progress[tp] = _Progress(store, first - 1, ends[tp], is_fenced)
-    return progress
+class _Recovery:
+    """Several partitions of one changelog, read by one consumer."""
 
+    def __init__(
+        self,
+        consumer: AIOKafkaConsumer,
+        present: Origin,
+        timeout_s: float,
+        on_progress: Callable[[int, int, int], None] | None,
+    ) -> None:
+        self._consumer = consumer
+        self._on_progress = on_progress or (lambda *_: None)
+        self._present = present
+        self._timeout_s = timeout_s
+        self._progress: dict[TopicPartition, _Progress] = {}
+        self.refused: dict[int, RecoveryError] = {}
 
-def _verify_origin(store: Store, tp: TopicPartition) -> None:
-    """Offsets say nothing about another topic's records: such a copy must not be gone on with."""
-    if store.changelog is None:
-        store.follow(tp.topic)
-    elif store.changelog != tp.topic:
-        raise RecoveryError(
-            f"the local state of partition {tp.partition} belongs to {store.changelog}, expected "
-            f"{tp.topic}: set STREAMAPP_WORKER__STATE_DIR to this group's own directory"
+    async def open(self, stores: Mapping[int, Store], *, is_fenced: bool) -> None:
+        """Find where each store goes on."""
+        places = {TopicPartition(self._present.changelog, one): one for one in stores}
+        self._consumer.assign(list(places))
+        ends = await self._consumer.end_offsets(list(places))
+        begins = await self._consumer.beginning_offsets(list(places))
+        for tp, partition in places.items():
+            try:
+                source_id = _taken_up(stores[partition], partition, self._present)
+                first = _first(stores[partition], tp, begins[tp], ends[tp])
+            except RecoveryError as error:
+                self.refused[partition] = error
+                continue
+            self._consumer.seek(tp, first)
+            store = stores[partition]
+            self._progress[tp] = _Progress(store, first - 1, ends[tp], is_fenced, source_id)
+
+    async def follow(self) -> None:
+        """Apply records until every partition is at its end or refused."""
+        moved_at = asyncio.get_running_loop().time()
+        while waiting := [tp for tp, one in self._progress.items() if not one.is_done]:
+            if await self._advance(waiting):
+                moved_at = asyncio.get_running_loop().time()
+            elif asyncio.get_running_loop().time() - moved_at > self._timeout_s:
+                places = ", ".join(f"{tp.topic}[{tp.partition}]" for tp in waiting)
+                raise RecoveryError(
+                    f"no changelog record of {places} for {self._timeout_s:.0f} s: check that the "
+                    f"broker is up, then start the worker again"
+                )
+            await asyncio.sleep(0)
+        for tp, progress in self._progress.items():
+            self._try(tp, partial(_finish, progress, tp, self._present))
+
+    async def _advance(self, waiting: list[TopicPartition]) -> bool:
+        """Read once; whether anything moved."""
+        found = await self._consumer.getmany(
+            *waiting, timeout_ms=_POLL_MS, max_records=_RECORDS_MAX
         )
-
-
-async def _follow(
-    consumer: AIOKafkaConsumer, progress: dict[TopicPartition, _Progress], timeout_s: float
-) -> None:
-    moved_at = asyncio.get_running_loop().time()
-    while waiting := [tp for tp, one in progress.items() if not one.is_done]:
-        found = await consumer.getmany(*waiting, timeout_ms=_POLL_MS, max_records=_RECORDS_MAX)
         moved = bool(found)
         for tp, records in found.items():
-            _apply(progress[tp], tp.partition, records)
+            if not self._try(tp, partial(_apply, self._progress[tp], tp, records)):
+                del self._progress[tp]
         for tp in waiting:  # past the end of compacted or aborted records there is nothing to get
-            position = await consumer.position(tp)
-            moved |= position - 1 > progress[tp].offset
-            progress[tp].offset = max(progress[tp].offset, position - 1)
-        if moved:
-            moved_at = asyncio.get_running_loop().time()
-        elif asyncio.get_running_loop().time() - moved_at > timeout_s:
-            places = ", ".join(f"{tp.topic}[{tp.partition}]" for tp in waiting)
-            raise RecoveryError(
-                f"no changelog record of {places} for {timeout_s:.0f} s: check that the broker "
-                f"is up, then start the worker again"
-            )
-        await asyncio.sleep(0)
+            if tp in self._progress:
+                position = await self._consumer.position(tp)
+                moved |= position - 1 > self._progress[tp].offset
+                progress = self._progress[tp]
+                progress.offset = max(progress.offset, position - 1)
+                self._on_progress(tp.partition, progress.offset + 1, progress.end)
+        return moved
+
+    def _try(self, tp: TopicPartition, step: Callable[[], None]) -> bool:
+        try:
+            step()
+        except RecoveryError as error:
+            self.refused[tp.partition] = error
+            return False
+        return True
 
 
-def _apply(progress: _Progress, partition: int, records: list[Any]) -> None:
-    items = [(record.key, record.value) for record in records]
-    for (key, value), record in zip(items, records, strict=True):
-        _verify(key, value, partition, record.offset)
+def _taken_up(store: Store, partition: int, present: Origin) -> str:
+    """The source's id as far as the store knows it, once its changelog is known to be this one."""
+    known = store.origin
+    if known is None:
+        store.follow(replace(present, source_id=""))
+        return ""
+    verify_changelog(partition, known, present)
+    return known.source_id
+
+
+def _first(store: Store, tp: TopicPartition, begin: int, end: int) -> int:
+    offset = store.changelog_offset
+    verify_changelog_end(tp.topic, tp.partition, offset, end)
+    return max(offset + 1, begin)
+
+
+def _apply(progress: _Progress, tp: TopicPartition, records: list[Any]) -> None:
+    items: list[_Item] = []
+    for record in records:
+        key, value = record.key, record.value
+        problem = _problem(key, value)
+        if problem is None:
+            items.append((key, value))
+            progress.unsound.pop(key, None)
+        elif key is None:
+            raise _unsound(tp, record.offset, problem)
+        else:
+            progress.unsound.setdefault(key, (record.offset, problem))
+        if key == PARTITION_STATE_KEY:
+            progress.source_id = _source_id(record.headers) or progress.source_id
     progress.offset = records[-1].offset
     if not progress.is_fenced:
         items = _newest(progress.store, items)
-    progress.store.write(items, progress.offset)
+    # What is not sound is to be met again if recovery breaks off here.
+    applied = min([offset - 1 for offset, _ in progress.unsound.values()] + [progress.offset])
+    progress.store.write(items, applied)
     metrics.RECOVERED_RECORDS.inc(len(records))
+
+
+def _finish(progress: _Progress, tp: TopicPartition, present: Origin) -> None:
+    for offset, problem in sorted(progress.unsound.values(), key=lambda one: not one[1].is_layout):
+        offsets = {key: first for key, (first, _) in progress.unsound.items()}
+        raise _unsound(tp, offset, problem, offsets)
+    store = progress.store
+    earlier = store.origin or present
+    store.follow(
+        Origin(
+            present.changelog,
+            present.changelog_id or earlier.changelog_id,
+            progress.source_id or present.source_id,
+        )
+    )
+
+
+def _source_id(headers: Sequence[tuple[str, bytes]]) -> str:
+    return next((value.decode() for name, value in headers if name == SOURCE_ID_HEADER), "")
+
+
+def _unsound(
+    tp: TopicPartition, offset: int, problem: _Problem, offsets: Mapping[bytes, int] | None = None
+) -> RecoveryError:
+    fact = f"changelog record {offset} of {tp.topic}[{tp.partition}] {problem.text}"
+    if problem.is_layout:
+        return RecoveryError(f"{fact}; start the version of streamapp that wrote it")
+    return UnsoundChangelogError(
+        f"{fact}; to see all that is wrong: streamapp state verify --deep "
+        f"--partition {tp.partition}; "
+        f"to replace it by the local state or drop it: {mend(tp.partition)}",
+        offsets or {},
+    )
 
 
 def _newest(store: Store, items: Sequence[_Item]) -> list[_Item]:
     """Items without those that are older, by source offset, than one before them or in the store.
 
-    An earlier owner's late state is not wrong, for all owners compute the same, but over.
+    An earlier owner's late state is not wrong, for all owners compute the same, but over. A
+    tombstone begins anew: what comes after it may be of a source topic that was made again.
     """
     keys = list({key for key, _ in items})
     known = zip(keys, store.get_many(keys), strict=True)
     newest = {key: _source_offset(key, value) for key, value in known if value is not None}
     kept = []
     for key, value in items:
-        offset = newest.get(key, -1) if value is None else _source_offset(key, value)
-        if offset >= newest.get(key, -1):
+        offset = -1 if value is None else _source_offset(key, value)
+        if value is None or offset >= newest.get(key, -1):
             newest[key] = offset
             kept.append((key, value))
     return kept
@@ -186,16 +347,16 @@ def _source_offset(key: bytes, value: bytes) -> int:
     return profile.source_offset(value)
 
 
-def _verify(key: bytes | None, value: bytes | None, partition: int, offset: int) -> None:
-    if key is None or not key.startswith((USER_PREFIX, PARTITION_STATE_KEY)):
-        raise RecoveryError(
-            f"changelog record {offset} of partition {partition} is not ours: another program "
-            f"writes to this topic; stop it and rebuild the topic"
-        )
-    if value is not None and key.startswith(USER_PREFIX):
-        try:
-            unseal(value)
-        except ProfileError as error:
-            raise RecoveryError(
-                f"changelog record {offset} of partition {partition}: {error}"
-            ) from error
+def _problem(key: bytes | None, value: bytes | None) -> _Problem | None:
+    try:
+        if key is not None and key.startswith(USER_PREFIX):
+            if value is not None:
+                unseal(value)
+        elif key == PARTITION_STATE_KEY:
+            if value is not None:
+                partition_state.verify(value)
+        elif key is None or value is not None:
+            return _Problem("is not ours: another program writes to this topic, stop it")
+    except (ProfileError, PartitionStateError) as error:
+        return _Problem(f"can't be used: {error}", error.is_layout)
+    return None

@@ -5,6 +5,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+Guarantee = Literal["exactly_once", "at_least_once"]
+GuaranteeWish = Literal["auto", "exactly_once", "at_least_once"]
+
 
 class WorkerSettings(BaseModel):
     """How one worker runs. Every bound has its reason beside it."""
@@ -13,8 +16,10 @@ class WorkerSettings(BaseModel):
 
     #: Consumer group; also the prefix of the changelog topic.
     group: str = Field(default="streamapp", pattern=r"^[A-Za-z0-9._-]{1,100}$")
-    #: exactly_once needs a broker with transactions; readers must read committed records only.
-    guarantee: Literal["exactly_once", "at_least_once"] = "exactly_once"
+    #: auto is exactly_once where the broker has transactions, else at_least_once; asked once at
+    #: start and said in the log. exactly_once ends the worker with code 2 where it has none. Under
+    #: exactly_once readers must read committed records only.
+    guarantee: GuaranteeWish = "auto"
     #: RocksDB directories, one for each partition.
     state_dir: Path = Path(".streamapp/state")
     #: The model artifact; empty means the one shipped with the package.

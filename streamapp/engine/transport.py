@@ -7,7 +7,7 @@ belong to the checkpoint, and Faust's own accounting is not made for offsets tha
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
@@ -17,8 +17,6 @@ from aiokafka.structs import ConsumerRecord
 from faust.tables import TableManager
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
-
-from streamapp.engine.recovery import verify_position
 
 
 class GapError(Exception):
@@ -72,6 +70,12 @@ class Positions(Protocol):
 
     def position(self, partition: int, committed: int | None) -> int | None:
         """Offset to read next; None is the first there is."""
+
+    def verified(self, partition: int, position: int, begin: int, end: int) -> int:
+        """The position if the topic still has it; else the partition is stopped, at `begin`."""
+
+    def is_stopped(self, partition: int) -> bool:
+        """Whether nothing is to be fetched of the partition."""
 
     async def quiesce(self) -> None:
         """Return when no batch is being scored."""
@@ -162,6 +166,14 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         records_max = cast(Any, self.app).batching.records_max
         return fold(records, records_max, follows, self._seeks)
 
+    def pause(self, tps: Iterable[TP]) -> None:
+        """Fetch no more of these until the next assignment."""
+        subscription = self._ensure_consumer()._subscription.subscription
+        if subscription is None or subscription.assignment is None:
+            return
+        for tp in set(tps) & set(subscription.assignment.tps):
+            subscription.assignment.state_value(tp).pause()
+
     async def go_to(self, positions: Mapping[TP, int]) -> int:
         """Read on from these positions; how often this was done. Runs on the thread's own loop.
 
@@ -233,6 +245,12 @@ class Consumer(driver.Consumer):
                 f"the records between were fetched and lost on the way; they are read again when "
                 f"the worker is started again"
             )
+        if fetched.records[0].offset < fetched.follows:
+            raise GapError(
+                f"{tp.topic}[{tp.partition}] gave offset {fetched.records[0].offset} after "
+                f"{fetched.follows}: it was cut, or deleted and made again; what to do is said "
+                f"when the worker is started again"
+            )
         self._expected[tp] = max(expected, fetched.records[-1].offset + 1)
         return True
 
@@ -270,13 +288,30 @@ class Consumer(driver.Consumer):
         )
         positions = {}
         for tp in sources:
-            position = self._options.positions.position(tp.partition, committed.get(tp))
-            positions[tp] = begins[tp] if position is None else position
-            verify_position(tp.topic, tp.partition, positions[tp], begins[tp], ends[tp])
+            engine = self._options.positions
+            position = engine.position(tp.partition, committed.get(tp))
+            start = begins[tp] if position is None else position
+            positions[tp] = engine.verified(tp.partition, start, begins[tp], ends[tp])
         thread = self._thread
         going = asyncio.run_coroutine_threadsafe(thread.go_to(positions), thread.thread_loop)
         self._seeks = await asyncio.wrap_future(going)
         self._expected = positions
+        self.pause_stopped()
+
+    def pause_stopped(self) -> None:
+        """Fetch nothing more of the partitions that the engine has stopped."""
+        stopped = {tp for tp in self.assignment() if self._is_stopped(tp)}
+        if stopped - self._paused_partitions:
+            self.pause_partitions(stopped)
+            self._thread.pause(stopped)
+
+    def resume_partitions(self, tps: Iterable[TP]) -> None:
+        """Resume fetching, but for what is stopped."""
+        super().resume_partitions({tp for tp in tps if not self._is_stopped(tp)})
+
+    def _is_stopped(self, tp: TP) -> bool:
+        is_source = tp.topic == self._options.source_topic
+        return is_source and self._options.positions.is_stopped(tp.partition)
 
     async def commit_positions(self, positions: Mapping[int, int]) -> bool:
         """Tell the group how far the source partitions are done."""

@@ -5,7 +5,7 @@ import contextlib
 import gc
 import os
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import faust
 import structlog
@@ -14,12 +14,15 @@ from streamapp.domain.verdict import Severity
 from streamapp.engine import metrics
 from streamapp.engine.app import create_app
 from streamapp.engine.engine import Engine
+from streamapp.engine.guarantee import chosen_guarantee
 from streamapp.engine.health import HealthServer
 from streamapp.engine.memory import keep_freed_memory
+from streamapp.engine.outside import Outside
 from streamapp.engine.partition import OutputTopics, Scorer
 from streamapp.engine.partition_log import WHOLE_PROFILES_MAX
 from streamapp.engine.settings import WorkerSettings
 from streamapp.kafka.settings import KafkaSettings, TopicSettings
+from streamapp.kafka.topic_ids import TopicIds
 from streamapp.kafka.topics import ensure_topics, worker_topics
 from streamapp.scoring import Pipeline
 from streamapp.scoring.artifact import ModelArtifact
@@ -43,19 +46,28 @@ class WorkerPlan:
     @property
     def changelog(self) -> str:
         """The topic that keeps the state of this group's partitions."""
-        return f"{self.topics.prefix}{self.settings.group}.state"
+        return self.topics.changelog(self.settings.group)
 
 
 def run(plan: WorkerPlan) -> int:
     """Run a worker until SIGTERM, SIGINT or failure; the process's exit code.
 
-    Raises TopicError where the topics are not as they must be.
+    Raises TopicError where the topics are not as they must be, GuaranteeError where the broker
+    can't give what is wished for.
     """
     topics = plan.topics
     ensure_topics(plan.kafka, worker_topics(topics, plan.changelog), topics.replication_factor)
+    settled = asyncio.run(_settled(plan))
     keep_freed_memory()
     warm_up(plan.model)
-    return asyncio.run(_run(plan))
+    return asyncio.run(_run(settled))
+
+
+async def _settled(plan: WorkerPlan) -> WorkerPlan:
+    """The plan with the guarantee that holds for this worker's life."""
+    source = plan.topics.name("transactions")
+    guarantee = await chosen_guarantee(plan.settings, plan.kafka.aiokafka(), source)
+    return replace(plan, settings=plan.settings.model_copy(update={"guarantee": guarantee}))
 
 
 def warm_up(model: ModelArtifact) -> None:
@@ -86,7 +98,8 @@ def _engine(plan: WorkerPlan) -> Engine:
         profiles_max = min(profiles_max, WHOLE_PROFILES_MAX)
     scorer = Scorer(plan.model, policy, names, profiles_max)
     source = topics.name("transactions")
-    return Engine(plan.settings, scorer, source, plan.changelog, plan.kafka.aiokafka())
+    outside = Outside(topic_ids=TopicIds(plan.kafka))
+    return Engine(plan.settings, scorer, source, plan.changelog, plan.kafka.aiokafka(), outside)
 
 
 async def _run(plan: WorkerPlan) -> int:
@@ -112,7 +125,7 @@ async def _run(plan: WorkerPlan) -> int:
 async def _serve_health(settings: WorkerSettings, engine: Engine) -> HealthServer | None:
     if settings.http_port is None:
         return None
-    health = HealthServer(settings.http_host, settings.http_port, lambda: engine.is_ready)
+    health = HealthServer(settings.http_host, settings.http_port, engine.why_not_ready)
     log.info("health_served", host=settings.http_host, port=await health.start())
     return health
 

@@ -73,7 +73,14 @@ assert PROFILE.fields["source_offset"][1] == _SOURCE_OFFSET.start
 
 
 class ProfileError(Exception):
-    """A stored profile is not what was written: wrong size, checksum or layout version."""
+    """A stored profile is not what was written: wrong size, checksum or layout version.
+
+    is_layout: the bytes are whole, but another version's.
+    """
+
+    def __init__(self, message: str, *, is_layout: bool = False) -> None:
+        super().__init__(message)
+        self.is_layout = is_layout
 
 
 def empty_profiles(count: int) -> ProfileBlock:
@@ -101,14 +108,26 @@ def seal(record: np.void) -> bytes:
 
 def unseal(image: bytes) -> bytes:
     """Verify a stored profile and return it. Raises ProfileError, never serves damaged state."""
+    has_head = len(image) >= _SOURCE_OFFSET.stop
+    is_whole = has_head and _checksum_of(image) == int.from_bytes(image[_CHECKSUM], "little")
+    version = int.from_bytes(image[:2], "little")
+    if is_whole and version != LAYOUT_VERSION:
+        raise ProfileError(
+            f"profile layout {version}; this build reads {LAYOUT_VERSION}", is_layout=True
+        )
     if len(image) != PROFILE_BYTES:
         raise ProfileError(f"profile of {len(image)} bytes; expected {PROFILE_BYTES}")
-    version = int.from_bytes(image[:2], "little")
-    if version != LAYOUT_VERSION:
-        raise ProfileError(f"profile layout {version}; this build reads {LAYOUT_VERSION}")
-    if _checksum_of(image) != int.from_bytes(image[_CHECKSUM], "little"):
+    if not is_whole:
         raise ProfileError("profile checksum differs: the stored bytes are damaged")
     return image
+
+
+def moved(image: bytes, offset: int) -> bytes:
+    """A stored profile with another source offset in it, sealed again."""
+    placed = image[: _SOURCE_OFFSET.start] + offset.to_bytes(8, "little", signed=True)
+    placed += image[_SOURCE_OFFSET.stop :]
+    checksum = _checksum_of(placed).to_bytes(4, "little")
+    return placed[: _CHECKSUM.start] + checksum + placed[_CHECKSUM.stop :]
 
 
 def source_offset(image: bytes) -> int:

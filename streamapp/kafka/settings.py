@@ -77,3 +77,7 @@ class TopicSettings(BaseModel):
     def name(self, role: Literal["transactions", "verdicts", "anomalies", "dead_letters"]) -> str:
         """The full name of a topic, prefix included."""
         return f"{self.prefix}{getattr(self, role)}"
+
+    def changelog(self, group: str) -> str:
+        """The topic that keeps the state of a group's partitions."""
+        return f"{self.prefix}{group}.state"

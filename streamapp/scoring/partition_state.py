@@ -16,7 +16,14 @@ _CHECKSUM: Final = slice(4, 8)
 
 
 class PartitionStateError(Exception):
-    """Stored partition state is not what was written: size, checksum or layout version."""
+    """Stored partition state is not what was written: size, checksum or layout version.
+
+    is_layout: the bytes are whole, but another version's.
+    """
+
+    def __init__(self, message: str, *, is_layout: bool = False) -> None:
+        super().__init__(message)
+        self.is_layout = is_layout
 
 
 @dataclass(slots=True)
@@ -50,18 +57,37 @@ class PartitionState:
 
         Masses learned for another model's trees mean nothing to these: they start anew.
         """
-        if len(image) < _HEADER.size:
-            raise PartitionStateError(f"partition state of {len(image)} bytes is too short")
-        layout, checksum, offset, time_ms, ahead_run, version = _HEADER.unpack_from(image)
-        if layout != LAYOUT_VERSION:
-            raise PartitionStateError(f"state layout {layout}; this build reads {LAYOUT_VERSION}")
-        if _checksum_of(image) != checksum:
-            raise PartitionStateError("partition state checksum differs: the bytes are damaged")
+        verify(image)
+        _, _, offset, time_ms, ahead_run, version = _HEADER.unpack_from(image)
         clock = StreamClock(time_ms, ahead_run)
         if version.rstrip(b"\0").decode() != model_version:
             return cls(model_version, HalfSpaceState.empty(trees), offset, clock)
         half_space = HalfSpaceState.from_bytes(trees, image[_HEADER.size :])
         return cls(model_version, half_space, offset, clock)
+
+
+def verify(image: bytes) -> None:
+    """Raise PartitionStateError where a stored state is damaged or another version's.
+
+    Layout version and checksum stand first in every version, so the two can be told apart.
+    """
+    if len(image) < _HEADER.size:
+        raise PartitionStateError(f"partition state of {len(image)} bytes is too short")
+    layout, checksum, *_ = _HEADER.unpack_from(image)
+    if _checksum_of(image) != checksum:
+        raise PartitionStateError("partition state checksum differs: the bytes are damaged")
+    if layout != LAYOUT_VERSION:
+        raise PartitionStateError(
+            f"state layout {layout}; this build reads {LAYOUT_VERSION}", is_layout=True
+        )
+
+
+def moved(image: bytes, offset: int) -> bytes:
+    """A stored state with another source offset in it."""
+    layout, _, _, *rest = _HEADER.unpack_from(image)
+    masses = image[_HEADER.size :]
+    checksum = _checksum_of(_HEADER.pack(layout, 0, offset, *rest) + masses)
+    return _HEADER.pack(layout, checksum, offset, *rest) + masses
 
 
 def source_offset(image: bytes) -> int:

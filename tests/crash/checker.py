@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from streamapp.engine.recovery import RecoveryError, recover
-from streamapp.engine.store import StateStore
+from streamapp.engine.store import Origin, StateStore
 from streamapp.scoring.artifact import ModelArtifact
 from tests.crash.reading import read_topic
 from tests.crash.sinks import NAMES, sink_row
@@ -177,9 +177,12 @@ def _check_stores(findings: Findings, evidence: Evidence, expected: dict[int, Ou
 def _recover(findings: Findings, evidence: Evidence, stores: dict[int, StateStore]) -> None:
     client = evidence.kafka.aiokafka()
     try:
-        asyncio.run(recover(stores, evidence.changelog, client, _RECOVERY_TIMEOUT_S))
+        origin = Origin(evidence.changelog)
+        refused = asyncio.run(recover(stores, origin, client, _RECOVERY_TIMEOUT_S))
     except RecoveryError:
         findings.differing_model_states += 1
+    else:
+        findings.differing_model_states += len(refused)
 
 
 def _check_offsets(

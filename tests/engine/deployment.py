@@ -1,6 +1,8 @@
 """One system on the shared broker: its topics, its workers, and what they must have produced."""
 
 import json
+import os
+import subprocess
 import sys
 import threading
 import time
@@ -16,6 +18,7 @@ from confluent_kafka import (
     Message,
     TopicPartition,
 )
+from confluent_kafka.admin import AdminClient, NewTopic
 
 from streamapp.broker.waiting import wait_until
 from streamapp.engine.store import PARTITION_STATE_KEY, StateStore, user_key
@@ -92,20 +95,41 @@ class Deployment:
         """Start a worker; settings of the worker's group by their names in lower case."""
         given = {f"STREAMAPP_WORKER__{name.upper()}": str(v) for name, v in settings.items()}
         log = self.directory / f"worker-{len(self._workers)}.log"
-        worker = WorkerProcess(
-            {
-                "STREAMAPP_KAFKA__BOOTSTRAP_SERVERS": self.kafka.bootstrap_servers,
-                "STREAMAPP_TOPICS__PREFIX": self.topics.prefix,
-                "STREAMAPP_WORKER__GROUP": self.group,
-                "STREAMAPP_WORKER__STATE_DIR": str(self.directory / state),
-                "STREAMAPP_WORKER__HTTP_PORT": "0",
-                **given,
-                **(environment or {}),
-            },
-            log,
-        )
+        worker = WorkerProcess(self._environment(state) | given | dict(environment or {}), log)
         self._workers.append(worker)
         return worker
+
+    def _environment(self, state: str) -> dict[str, str]:
+        return {
+            "STREAMAPP_KAFKA__BOOTSTRAP_SERVERS": self.kafka.bootstrap_servers,
+            "STREAMAPP_TOPICS__PREFIX": self.topics.prefix,
+            "STREAMAPP_WORKER__GROUP": self.group,
+            "STREAMAPP_WORKER__STATE_DIR": str(self.directory / state),
+            "STREAMAPP_WORKER__HTTP_PORT": "0",
+        }
+
+    def command(self, *words: str, state: str = "state") -> tuple[int, str]:
+        """Run `streamapp` with the settings of this system's workers; exit code and all it says."""
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("STREAMAPP_")}
+        done = subprocess.run(
+            [sys.executable, "-m", "streamapp", *words],
+            env={**inherited, **self._environment(state)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            timeout=ANSWER_TIMEOUT_S,
+            check=False,
+        )
+        return done.returncode, done.stdout.decode()
+
+    def make_again(self, topic: str, config: Mapping[str, str] | None = None) -> None:
+        """Delete a topic and make it again, empty."""
+        admin = AdminClient({**self.kafka.librdkafka()})
+        admin.delete_topics([topic])[topic].result(30)
+        assert wait_until(lambda: topic not in admin.list_topics(timeout=10).topics, 30)
+        plan = NewTopic(topic, PARTITIONS, 1, config=dict(config or {}))
+        admin.create_topics([plan])[topic].result(30)
+        assert wait_until(lambda: topic in admin.list_topics(timeout=10).topics, 30)
 
     def replay(self, rows: int) -> None:
         """Send the first rows of the sample, and wait for their acknowledgement."""

@@ -1,6 +1,7 @@
 """The engine between assignment and release, over partitions whose broker is in memory."""
 
 import asyncio
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -49,8 +50,9 @@ def new_engine(
         broker = brokers.setdefault(partition, FakeBroker())
         return FakeLog(broker, faults, transactional=False)
 
-    async def recover(*_: object, **_options: object) -> None:
+    async def recover(*_: object, **_options: object) -> dict[int, RecoveryError]:
         """The stores are up to date."""
+        return {}
 
     monkeypatch.setattr(Engine, "_new_log", new_log)
     monkeypatch.setattr(engine_module, "recover", recover)
@@ -150,7 +152,10 @@ def test_a_partition_goes_on_after_its_state(
 def test_state_behind_what_is_committed_is_refused(
     new_engine: NewEngine, traffic: Traffic, scored: int, committed: int
 ) -> None:
-    """The changelog has lost records: going on would score against missing history."""
+    """The changelog has lost records: going on would score against missing history.
+
+    The partition is stopped, and the group's offset stays where it is.
+    """
 
     async def work() -> None:
         engine = new_engine()
@@ -158,8 +163,9 @@ def test_state_behind_what_is_committed_is_refused(
         await engine.score(0, records(traffic.keys[:scored], traffic.values[:scored]), 1)
         end = scored or None
         expected = rf"transactions\[0\] is committed up to {committed}, but the state ends at {end}"
-        with pytest.raises(RecoveryError, match=expected):
-            engine.position(0, committed)
+        assert committed == engine.position(0, committed)
+        assert engine.is_stopped(0)
+        assert re.search(expected, engine.why_not_ready() or "")
         await engine.release()
 
     run_async(work())
@@ -168,7 +174,10 @@ def test_state_behind_what_is_committed_is_refused(
 def test_a_flood_of_refusals_stops_one_partition(
     new_engine: NewEngine, brokers: dict[int, FakeBroker], traffic: Traffic
 ) -> None:
-    """It is not ready any more; the others go on, and its letters are kept."""
+    """It is not ready any more; the others go on, and its letters are kept.
+
+    It stays stopped when it comes back after a rebalance.
+    """
 
     async def work() -> None:
         engine = new_engine(dead_letter_run_max=4)
@@ -176,9 +185,16 @@ def test_a_flood_of_refusals_stops_one_partition(
         await engine.score(0, [record(offset, b"u", b"{") for offset in range(5)], 1)
         await engine.score(0, [record(5, b"u", b"{")], 1)
         await engine.score(1, records(traffic.keys[:4], traffic.values[:4]), 1)
-        assert not engine.is_ready
+        assert (engine.why_not_ready() or "").startswith("partition 0 stopped: more than 4 record")
         assert engine.failure is None
         assert {0: 5, 1: 4} == await engine.release()
+        await engine.assign([0, 1], 2)
+        await engine.score(0, [record(6, b"u", b"{")], 2)
+        assert ((1,), False, True) == (engine.partitions, engine.is_ready, engine.is_stopped(0))
+        await engine.release()
+        await engine.assign([1], 3)
+        assert engine.is_ready, "the partition is another worker's now"
+        await engine.release()
 
     run_async(work())
     assert 5 == len(brokers[0].topics["dlq"])

@@ -13,7 +13,7 @@ Answer = tuple[int, str, str]
 
 async def asked(path: str, *, ready: bool) -> Answer:
     """Status, content type and text of one answer of a fresh server."""
-    server = HealthServer("127.0.0.1", 0, lambda: ready)
+    server = HealthServer("127.0.0.1", 0, lambda: None if ready else "partition 3 stopped: why")
     port = await server.start()
     try:
         async with (
@@ -35,7 +35,7 @@ def test_readiness_is_the_engines() -> None:
     """200 only when it scores; otherwise 503 with a word why."""
     assert (200, "text/plain", "ready\n") == run_async(asked("/readyz", ready=True))
     status, _, text = run_async(asked("/readyz", ready=False))
-    assert (503, True) == (status, text.startswith("not ready"))
+    assert (503, "not ready: partition 3 stopped: why\n") == (status, text)
 
 
 def test_metrics_are_those_of_one_module() -> None:
@@ -60,9 +60,9 @@ def test_a_taken_port_is_an_error() -> None:
     """A worker without health must not run unseen."""
 
     async def second() -> None:
-        first = HealthServer("127.0.0.1", 0, lambda: True)
+        first = HealthServer("127.0.0.1", 0, lambda: None)
         port = await first.start()
-        other = HealthServer("127.0.0.1", port, lambda: True)
+        other = HealthServer("127.0.0.1", port, lambda: None)
         try:
             await other.start()
         finally:
@@ -75,7 +75,7 @@ def test_a_taken_port_is_an_error() -> None:
 
 def test_labels_are_bounded() -> None:
     """No metric has a label that could name a user, a merchant or an amount."""
-    allowed = {"partition", "severity", "reason", "found", "version"}
+    allowed = {"partition", "severity", "reason", "found", "version", "guarantee"}
     for name, one in vars(metrics).items():
         if name.isupper() and not name.startswith("_"):
             assert set(one._labelnames) <= allowed

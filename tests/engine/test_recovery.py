@@ -6,15 +6,20 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
-from streamapp.engine.recovery import RecoveryError, recover, verify_position
-from streamapp.engine.store import PARTITION_STATE_KEY, StateStore, user_key
+from streamapp.engine.recovery import RecoveryError, recover, verify_position, verify_source
+from streamapp.engine.store import PARTITION_STATE_KEY, Origin, StateStore, user_key
+from streamapp.features.profile import empty_profiles, seal
 from streamapp.kafka.settings import KafkaSettings
 from streamapp.kafka.topics import TopicPlan, ensure_topics
+from streamapp.scoring import partition_state
 from tests.engine.running import run_async
 from tests.engine.test_profile_table import image
 from tests.kafka.conftest import Broker
 
 pytestmark = pytest.mark.integration
+
+#: A partition's state without trees, sound.
+STATE = partition_state.moved(b"\1" + bytes(91), 7)
 
 Items = list[tuple[bytes | None, bytes | None]]
 
@@ -62,9 +67,11 @@ def write(
 
 def recovered(
     kafka: KafkaSettings, changelog: str, stores: dict[int, StateStore], timeout_s: float = 10.0
-) -> None:
-    """Recover, with a deadline."""
-    run_async(recover(stores, changelog, kafka.aiokafka(), timeout_s))
+) -> dict[int, str]:
+    """Recover, with a deadline; what is said of the partitions that can't."""
+    present = Origin(changelog)
+    refused = run_async(recover(stores, present, kafka.aiokafka(), timeout_s))
+    return {partition: str(error) for partition, error in refused.items()}
 
 
 def test_stores_get_what_the_changelog_holds(
@@ -72,10 +79,10 @@ def test_stores_get_what_the_changelog_holds(
 ) -> None:
     """The last value of each key, each partition its own; tombstones delete."""
     write(kafka, changelog, 0, [(b"ua", image(1)), (b"ub", image(1)), (b"ua", image(2))])
-    write(kafka, changelog, 0, [(b"ub", None), (PARTITION_STATE_KEY, b"state")])
+    write(kafka, changelog, 0, [(b"ub", None), (PARTITION_STATE_KEY, STATE)])
     write(kafka, changelog, 1, [(b"uc", image(3))])
     recovered(kafka, changelog, stores)
-    assert [(b"p", b"state"), (b"ua", image(2))] == list(stores[0].items())
+    assert [(b"p", STATE), (b"ua", image(2))] == list(stores[0].items())
     assert [(b"uc", image(3))] == list(stores[1].items())
     assert (4, 0) == (stores[0].changelog_offset, stores[1].changelog_offset)
 
@@ -109,39 +116,74 @@ def test_a_topic_shorter_than_the_state_is_refused(
 ) -> None:
     """It was made again: its offsets mean something else now."""
     stores[0].write([(b"ua", image(1))], 5)
-    expected = rf"{changelog}\[0\] ends at 0, but the local state has applied 5: .* remove the"
-    with pytest.raises(RecoveryError, match=expected):
-        recovered(kafka, changelog, stores)
+    write(kafka, changelog, 1, [(b"ub", image(2))])
+    told = recovered(kafka, changelog, stores)
+    assert [0] == list(told)
+    assert f"{changelog}[0] ends at 0, but the local state has applied 5: " in told[0]
+    assert "streamapp state repair --partition 0" in told[0]
+    assert image(2) == stores[1].get(b"ub"), "the other partition goes on"
 
 
-def test_state_of_another_topic_is_refused(
+def test_a_changelog_made_again_is_refused(
     kafka: KafkaSettings, changelog: str, stores: dict[int, StateStore]
 ) -> None:
-    """Also where the offsets would fit."""
+    """Also where the offsets would fit: its id is another one."""
     write(kafka, changelog, 1, [(b"ua", image(1)), (b"ub", image(1))])
-    stores[1].follow("eu.streamapp.state")
+    stores[1].follow(Origin(changelog, "an-earlier-life"))
     stores[1].write([(b"uz", image(4))], 0)
-    expected = f"partition 1 belongs to eu.streamapp.state, expected {changelog}: set STREAMAPP_"
-    with pytest.raises(RecoveryError, match=expected):
-        recovered(kafka, changelog, stores)
+    present = Origin(changelog, "this-life")
+    refused = run_async(recover(stores, present, kafka.aiokafka(), 10.0))
+    assert [1] == list(refused)
+    assert "is another topic (id this-life) than the one the local state is" in str(refused[1])
+    assert [(b"uz", image(4))] == list(stores[1].items())
 
 
-def damaged() -> bytes:
-    """A profile with one bit turned."""
-    sealed = bytearray(image(1))
-    sealed[100] ^= 1
-    return bytes(sealed)
+def test_the_source_of_the_state_is_remembered(
+    kafka: KafkaSettings, changelog: str, stores: dict[int, StateStore]
+) -> None:
+    """By the state's record in the changelog; so an empty directory learns it too."""
+    producer = Producer(kafka.librdkafka())
+    headers = [("source_id", b"first-life")]
+    producer.produce(changelog, STATE, PARTITION_STATE_KEY, partition=0, headers=headers)
+    assert 0 == producer.flush(30)
+    present = Origin(changelog, "c", "second-life")
+    assert {} == run_async(recover(stores, present, kafka.aiokafka(), 10.0))
+    assert Origin(changelog, "c", "first-life") == stores[0].origin
+    assert present == stores[1].origin, "a partition without state counts from now on"
+
+
+def turned(sealed: bytes) -> bytes:
+    """With one bit turned."""
+    return sealed[:50] + bytes([sealed[50] ^ 1]) + sealed[51:]
+
+
+def of_layout(version: int) -> bytes:
+    """A whole profile of another layout."""
+    profile = empty_profiles(1)
+    profile["layout_version"] = version
+    return seal(profile[0])
 
 
 @pytest.mark.parametrize(
     ("key", "value", "told"),
     [
-        (b"ua", damaged(), "record 1 of partition 0: profile checksum differs"),
-        (b"ua", image(1)[:-1], "record 1 of partition 0: profile of 1023 bytes; expected 1024"),
-        (b"x", b"1", "record 1 of partition 0 is not ours: another program writes to this topic"),
-        (None, b"1", "record 1 of partition 0 is not ours"),
+        (b"ua", turned(image(1)), "can't be used: profile checksum differs"),
+        (b"ua", image(1)[:-1], "can't be used: profile of 1023 bytes; expected 1024"),
+        (
+            b"ua",
+            of_layout(2),
+            "can't be used: profile layout 2; this build reads 1; start",
+        ),
+        (
+            b"ua",
+            of_layout(0),
+            "can't be used: profile layout 0; this build reads 1; start",
+        ),
+        (b"p", turned(STATE), "can't be used: partition state checksum differs"),
+        (b"x", b"1", "is not ours: another program writes to this topic"),
+        (None, b"1", "is not ours"),
     ],
-    ids=["damaged", "short", "foreign_key", "no_key"],
+    ids=["damaged", "short", "newer", "older", "state", "foreign_key", "no_key"],
 )
 def test_a_record_that_is_not_state_is_refused(
     kafka: KafkaSettings,
@@ -151,13 +193,26 @@ def test_a_record_that_is_not_state_is_refused(
     value: bytes,
     told: str,
 ) -> None:
-    """With its place; nothing from the batch it came in reaches the store."""
+    """With its place and the command; it is met again however often recovery begins."""
     name = f"{topic_prefix}state"  # not compacted: such a topic takes records without a key
     ensure_topics(kafka, [TopicPlan(name, 2)], 1)
     write(kafka, name, 0, [(user_key("b"), image(1)), (key, value)])
-    with pytest.raises(RecoveryError, match=told):
-        recovered(kafka, name, stores)
-    assert ([], -1) == (list(stores[0].items()), stores[0].changelog_offset)
+    for _ in range(2):
+        found = recovered(kafka, name, stores)[0]
+        assert f"changelog record 1 of {name}[0] {told}" in found
+        assert ("layout" in told) != ("streamapp state verify --deep --partition 0" in found)
+        assert stores[0].changelog_offset < 1
+        assert stores[0].get(b"ua") is None
+
+
+def test_an_unsound_record_that_was_replaced_is_no_matter(
+    kafka: KafkaSettings, changelog: str, stores: dict[int, StateStore]
+) -> None:
+    """The last value of a key counts, and a tombstone is one."""
+    write(kafka, changelog, 0, [(b"ua", turned(image(1))), (b"x", b"1"), (b"ub", image(1))])
+    write(kafka, changelog, 0, [(b"x", None), (b"ua", image(2))])
+    assert {} == recovered(kafka, changelog, stores)
+    assert [(b"ua", image(2)), (b"ub", image(1))] == list(stores[0].items())
 
 
 def test_no_partitions_need_no_broker(tmp_path: Path) -> None:
@@ -168,7 +223,7 @@ def test_no_partitions_need_no_broker(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("position", "told"),
     [
-        (9, r"t\[2\] begins at 10, but the state goes on from 9: retention was too short"),
+        (9, r"t\[2\] begins at 10, but the state goes on from 9: 1 records went by retention"),
         (21, r"t\[2\] ends at 20, but the state goes on from 21: the topic was made again"),
     ],
 )
@@ -182,3 +237,16 @@ def test_a_position_outside_the_topic_is_refused(position: int, told: str) -> No
 def test_a_position_within_the_topic_is_taken(position: int) -> None:
     """Its very beginning and its end included."""
     verify_position("t", 2, position, 10, 20)
+
+
+@pytest.mark.parametrize(("known", "present"), [("", "b"), ("a", ""), ("a", "a"), ("", "")])
+def test_an_id_that_is_not_known_says_nothing(known: str, present: str) -> None:
+    """Not every broker gives ids, and state of an earlier version has none."""
+    verify_source("t", 2, known, present)
+
+
+def test_another_id_is_another_topic() -> None:
+    """Whatever its offsets are."""
+    expected = r"t\[2\] is another topic \(id b\) than the one .* \(id a\): .* repair --partition 2"
+    with pytest.raises(RecoveryError, match=expected):
+        verify_source("t", 2, "a", "b")

@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from streamapp.engine.store import PARTITION_STATE_KEY, StateStore, StoreError, user_key
+from streamapp.engine.store import (
+    PARTITION_STATE_KEY,
+    DamagedStoreError,
+    Origin,
+    StateStore,
+    StoreBusyError,
+    user_key,
+)
 
 
 @pytest.fixture
@@ -78,13 +85,14 @@ def test_items_are_in_the_order_of_keys_without_the_position(store: StateStore) 
 
 
 def test_it_knows_whose_copy_it_is(tmp_path: Path) -> None:
-    """The changelog's name is kept, and is no state."""
+    """The changelog's name and the ids are kept, and are no state."""
     store = StateStore(tmp_path / "p")
-    assert store.changelog is None
-    store.follow("eu.streamapp.state")
+    origin = Origin("eu.streamapp.state", "id-1", "id-2")
+    assert store.origin is None
+    store.follow(origin)
     store.close()
     again = StateStore(tmp_path / "p")
-    assert ("eu.streamapp.state", []) == (again.changelog, list(again.items()))
+    assert (origin, []) == (again.origin, list(again.items()))
     again.close()
 
 
@@ -98,16 +106,16 @@ def test_no_user_can_take_a_key_of_the_store_itself(store: StateStore, user: str
 
 
 def test_a_damaged_directory_is_named_with_its_mend(tmp_path: Path) -> None:
-    """The error says which directory, and that removing it rebuilds it from the changelog."""
+    """The error says which directory, and that it will be built again from the changelog."""
     StateStore(tmp_path / "p").close()
     (tmp_path / "p" / "CURRENT").write_bytes(b"no manifest\n")
-    with pytest.raises(StoreError, match=r"local state .*/p can't be opened: .*; remove"):
+    with pytest.raises(DamagedStoreError, match=r"local state .*/p is damaged: .* built again"):
         StateStore(tmp_path / "p")
 
 
 def test_a_directory_in_use_is_not_to_be_removed(tmp_path: Path) -> None:
     """A second process on the same directory is told so, and not to delete what the first uses."""
     first = StateStore(tmp_path / "p")
-    with pytest.raises(StoreError, match=r"is in use by another worker: give each its own"):
+    with pytest.raises(StoreBusyError, match=r"is in use by another worker: give each its own"):
         StateStore(tmp_path / "p")
     first.close()

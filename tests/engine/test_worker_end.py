@@ -1,28 +1,16 @@
 """How a worker ends: told to, flooded, with wrong state, with wrong configuration."""
 
-import shutil
-
 import pytest
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, NewTopic
 
 from streamapp.broker.waiting import wait_until
 from streamapp.scoring.artifact import ModelArtifact
 from tests.engine.deployment import Deployment, assert_undisturbed, report
-from tests.engine.worker_process import WorkerProcess
 
 pytestmark = pytest.mark.integration
 
 SHUTDOWN_S = 4.0
 ROWS = 1_000
-
-
-def failure(worker: WorkerProcess) -> str:
-    """What a worker that failed by itself said in its one line."""
-    assert 1 == worker.await_end(), worker.log.read_text()[-2000:]
-    [event] = worker.logged("worker_failed")
-    assert "\n" not in event["error"]
-    return str(event["error"])
 
 
 def test_sigterm_under_load_and_while_starting(
@@ -66,9 +54,12 @@ def test_a_flood_of_refusals_stops_its_partition_only(
     worker.await_event("partition_stopped")
     assert wait_until(lambda: worker.get("/readyz")[0] == 503, 10)
     assert (200, True) == (worker.get("/healthz")[0], worker.is_alive)
+    told = worker.get("/readyz")[1]
+    assert told.startswith("not ready: partition 0 stopped: more than 30 records in a row")
     found = deployment.found(ROWS + 31)
     assert ROWS == len(found.verdicts)
     assert 31 <= len(found.letters) < 31 + 10  # the batch that passed the limit is kept whole
+    assert worker.metrics()["streamapp_partition_stopped"] == 1
     [stopped] = worker.logged("partition_stopped")
     assert 0 == stopped["partition"]
     assert "more than 30 records in a row were refused; mend their producer" in stopped["reason"]
@@ -77,53 +68,6 @@ def test_a_flood_of_refusals_stops_its_partition_only(
     found = deployment.found(ROWS + 60)
     assert 0 == patient.terminate()[0]
     assert_undisturbed(deployment, deployment.expected(shipped_model), found)
-
-
-def test_wrong_state_is_one_line_with_its_mend(
-    deployment: Deployment, shipped_model: ModelArtifact
-) -> None:
-    """Damaged: remove it, and the changelog gives it back. Another topic's: leave it alone."""
-    deployment.make_topics()
-    deployment.replay(ROWS)
-    first = deployment.worker()
-    deployment.found(ROWS)
-    assert 0 == first.terminate()[0]
-    directory = deployment.directory / "state" / "p00001"
-    (directory / "CURRENT").write_bytes(b"no manifest\n")
-    told = failure(deployment.worker())
-    assert f"{directory} can't be opened" in told
-    assert "remove this directory" in told
-    shutil.rmtree(directory)
-    mended = deployment.worker()
-    mended.await_ready()
-    assert 0 == mended.terminate()[0]
-    assert_undisturbed(deployment, deployment.expected(shipped_model), deployment.found(0))
-    other = Deployment(deployment.kafka, f"other-{deployment.topics.prefix}", deployment.directory)
-    stranger = other.worker(group=deployment.group)
-    try:
-        told = failure(stranger)
-    finally:
-        other.close()
-    assert f"belongs to {deployment.changelog}, expected other-{deployment.changelog}" in told
-
-
-def test_a_source_topic_made_again_is_refused(deployment: Deployment) -> None:
-    """Its offsets start again below the state's: to pass them over would lose their verdicts."""
-    deployment.make_topics()
-    deployment.replay(ROWS)
-    first = deployment.worker()
-    deployment.found(ROWS)
-    assert 0 == first.terminate()[0]
-    admin = AdminClient({**deployment.kafka.librdkafka()})
-    source = deployment.topics.name("transactions")
-    admin.delete_topics([source])[source].result(30)
-    assert wait_until(lambda: source not in admin.list_topics(timeout=10).topics, 30)
-    admin.create_topics([NewTopic(source, deployment.topics.partitions, 1)])[source].result(30)
-    assert wait_until(lambda: source in admin.list_topics(timeout=10).topics, 30)
-    deployment.replay(100)
-    told = failure(deployment.worker())
-    assert f"{source}[" in told
-    assert "the topic was made again; to score what it holds" in told
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,10 @@ from streamapp.features.profile import (
     PROFILE_BYTES,
     ProfileError,
     empty_profiles,
+    moved,
     reset,
     seal,
+    source_offset,
     unseal,
 )
 from tests.features.streams import Kernel
@@ -54,8 +56,18 @@ def test_another_size_is_refused(image: bytes, size: int) -> None:
 
 def test_another_layout_is_refused(image: bytes) -> None:
     """A profile of a layout to come is named as such, not called damaged."""
-    with pytest.raises(ProfileError, match="profile layout 2; this build reads 1"):
-        unseal(b"\2\0" + image[2:])
+    record = np.frombuffer(image, dtype=PROFILE).copy()
+    record["layout_version"] = 2
+    with pytest.raises(ProfileError, match="profile layout 2; this build reads 1") as refused:
+        unseal(seal(record[0]))
+    assert refused.value.is_layout
+
+
+def test_a_profile_is_moved_whole(image: bytes) -> None:
+    """Only its source offset differs, and it is sound."""
+    there = moved(image, 77)
+    assert 77 == source_offset(unseal(there))
+    assert image == moved(there, source_offset(image))
 
 
 def test_reset_leaves_others_alone() -> None:

@@ -4,6 +4,7 @@ import random
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from streamapp.engine.store import Origin
 from tests.simulation.world import Process
 
 _Write = tuple[tuple[tuple[bytes, bytes | None], ...], int]
@@ -19,7 +20,7 @@ class StoreImage:
     def __init__(self) -> None:
         self.items: dict[bytes, bytes] = {}
         self.changelog_offset = -1
-        self.changelog: str | None = None
+        self.origin: Origin | None = None
         self.holder: Process | None = None
         self._synced: tuple[dict[bytes, bytes], int] = ({}, -1)
         self._unsynced: list[_Write] = []
@@ -83,13 +84,13 @@ class SimulatedStore:
         return self._image.changelog_offset
 
     @property
-    def changelog(self) -> str | None:
-        """Name of the changelog this is a copy of."""
-        return self._image.changelog
+    def origin(self) -> Origin | None:
+        """What this is a copy of."""
+        return self._image.origin
 
-    def follow(self, changelog: str) -> None:
-        """Note the changelog this is a copy of."""
-        self._image.changelog = changelog
+    def follow(self, origin: Origin) -> None:
+        """Note what this is a copy of."""
+        self._image.origin = origin
 
     def get(self, key: bytes) -> bytes | None:
         """The value of a key, or None."""

@@ -79,7 +79,7 @@ class SimulatedWorker:
             Outside(
                 producer=partial(SimulatedProducer, *clients),
                 consumer=partial(SimulatedConsumer, *clients),
-                open_store=lambda path: SimulatedStore(process, disk, path, plan.sync_share),
+                open_store=lambda path, _: SimulatedStore(process, disk, path, plan.sync_share),
             ),
         )
         self._assignment: Assignment | None = None
