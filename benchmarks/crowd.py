@@ -3,8 +3,8 @@
 A user is a copy of one of the sample's 160: each of their payments takes amount, merchant and
 category of one of that user's, drawn at random. Who pays next is drawn by Zipf's law over the users
 (exponent 0: all alike), or, for a share of the payments, is always the same one. Event time
-advances so that a user makes 2.5 payments a day on average, as in the sample. The same crowd and
-seed give the same bytes.
+advances so that a user makes 2.5 payments a day on average, as in the sample, or where some pay far
+more than others, so that the busiest makes 8. The same crowd and seed give the same bytes.
 
 Sketch: 1.5 to 2.5 µs a payment, so they are made before a measurement, see `recording`.
 """
@@ -24,6 +24,9 @@ from streamapp.replay.reader import RecordedBatch
 from streamapp.replay.sample import sample
 
 PAYMENTS_PER_USER_AND_DAY = 2.5
+#: Of the busiest user: where each payment comes minutes after the last, all are suspicious,
+#: and explaining them costs more than anything that is to be measured.
+PAYMENTS_A_DAY_MAX = 8.0
 FIRST_TIME_MS = 1_735_689_600_000  # 2025-01-01T00:00:00Z
 BATCH_ROWS = 2_048
 
@@ -40,10 +43,16 @@ class Crowd(msgspec.Struct, frozen=True, kw_only=True):
     first_day: float = 0.0
     seed: int = 1
 
+    def shares(self) -> NDArray[np.float64]:
+        """Each user's share of the payments (users,), but for the hot key's."""
+        weights: NDArray[np.float64] = np.arange(1, self.users + 1, dtype=np.float64) ** -self.skew
+        return weights / weights.sum()
+
     @property
     def payments_per_day(self) -> float:
-        """Of all users, in event time."""
-        return PAYMENTS_PER_USER_AND_DAY * self.users
+        """Of all users, in event time: many enough, and yet nobody's too many."""
+        busiest = self.hot_share + (1 - self.hot_share) * float(self.shares()[0])
+        return min(PAYMENTS_PER_USER_AND_DAY * self.users, PAYMENTS_A_DAY_MAX / busiest)
 
     def after(self, payments: int) -> "Crowd":
         """The same crowd from when it has made so many payments."""
@@ -65,13 +74,12 @@ def payments(crowd: Crowd, first: int = 0) -> Iterator[RecordedBatch]:
     """The crowd's payments from number `first` (a multiple of BATCH_ROWS) on, without end."""
     assert first % BATCH_ROWS == 0, "a batch draws from a seed of its own"
     content, names = _Content.of_sample(), list(map(user_name, range(crowd.users)))
-    shares = np.cumsum(np.arange(1, crowd.users + 1, dtype=np.float64) ** -crowd.skew)
-    shares /= shares[-1]
+    shares, gap_ms = np.cumsum(crowd.shares()), DAY_MS / crowd.payments_per_day
     while True:
         rng = np.random.default_rng((crowd.seed, first))
-        users = np.searchsorted(shares, rng.random(BATCH_ROWS), side="right")
+        users = np.searchsorted(shares[:-1], rng.random(BATCH_ROWS), side="right")
         users[rng.random(BATCH_ROWS) < crowd.hot_share] = 0
-        yield _batch(crowd, content, names, first, users, rng)
+        yield _batch(crowd, content, names, first, users, rng, gap_ms)
         first += BATCH_ROWS
 
 
@@ -113,9 +121,9 @@ def _batch(
     first: int,
     users: NDArray[np.int64],
     rng: np.random.Generator,
+    gap_ms: float,
 ) -> RecordedBatch:
     numbers = range(first, first + len(users))
-    gap_ms = DAY_MS / crowd.payments_per_day
     # Whole seconds, as in the sample.
     since_ms = (np.array(numbers) * gap_ms).astype(np.int64) // 1000 * 1000
     time_ms = FIRST_TIME_MS + int(crowd.first_day * DAY_MS) // 1000 * 1000 + since_ms

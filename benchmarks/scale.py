@@ -154,7 +154,7 @@ def _measure_workers(stand: Stand, number: int, workers: int, seconds: float) ->
 
 
 def _measure_growth(stand: Stand) -> list[Grown]:
-    crowd = Crowd(users=GROWTH_USERS, skew=0.8)
+    crowd = Crowd(users=GROWTH_USERS)
     step = int(crowd.payments_per_day) * GROWTH_STEP_DAYS
     days = range(GROWTH_STEP_DAYS, GROWTH_DAYS + 1, GROWTH_STEP_DAYS)
     grown = []
