@@ -46,7 +46,8 @@ class Crowd(msgspec.Struct, frozen=True, kw_only=True):
     def shares(self) -> NDArray[np.float64]:
         """Each user's share of the payments (users,), but for the hot key's."""
         weights: NDArray[np.float64] = np.arange(1, self.users + 1, dtype=np.float64) ** -self.skew
-        return weights / weights.sum()
+        weights /= weights.sum()
+        return weights
 
     @property
     def payments_per_day(self) -> float:
