@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from streamapp.engine.partition_log import ExactlyOnceLog, LogError, Message
+from streamapp.engine.partition_log import ExactlyOnceLog, LogError
+from streamapp.engine.record_batch import Messages
 from streamapp.kafka.settings import KafkaSettings
 from streamapp.kafka.topics import TopicPlan, ensure_topics
 from streamapp.scoring.verdicts import SourcePartition
@@ -113,9 +114,9 @@ def play(request: pytest.FixtureRequest) -> Play:
     return partial(real, kafka, request.getfixturevalue("topic_prefix"))
 
 
-def messages(*values: bytes) -> list[Message]:
+def messages(*values: bytes) -> Messages:
     """Messages of one user."""
-    return [(b"user", value, []) for value in values]
+    return Messages.of([(b"u", value, ()) for value in values])
 
 
 def test_a_checkpoint_is_seen_whole_or_not_at_all(play: Play) -> None:
