@@ -170,6 +170,8 @@ class SimulatedWorker:
             position = self.engine.position(one, committed)
             log = self._around.broker.log(SOURCE, one)
             self._positions[one] = log.start if position is None else position
+            if self.engine.is_stopped(one):  # a worker would wait for an operator: nobody comes
+                raise RecoveryError(self.engine.why_not_ready() or f"{one} is stopped")
         self._assignment = assignment
         self._note("took over", positions=self._positions)
 
