@@ -108,7 +108,7 @@ class SimulatedWorker:
             self._commit,
         )
         tasks = [asyncio.ensure_future(part()) for part in parts]
-        while not (self._must_stop or self._failure(tasks) or any(task.done() for task in tasks)):
+        while not (self._must_stop or self.engine.failure or any(task.done() for task in tasks)):
             await asyncio.sleep(_POLL_S)
         failure = self._failure(tasks)
         self._note("stops", failure=repr(failure))
@@ -129,10 +129,8 @@ class SimulatedWorker:
         )
 
     def _failure(self, tasks: Sequence["asyncio.Task[None]"]) -> BaseException | None:
-        """What ends the worker; a stopped partition, too: nothing here gives a reason for one."""
         ended = [task.exception() for task in tasks if task.done() and not task.cancelled()]
-        found = [self.engine.failure, *self.engine._stopped.values(), *ended]
-        return next((error for error in found if error), None)
+        return self.engine.failure or next((error for error in ended if error), None)
 
     async def _leave(self) -> None:
         await self._give_back()
