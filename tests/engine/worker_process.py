@@ -67,6 +67,12 @@ class WorkerProcess:
         self._await(lambda: self.get("/readyz")[0] == 200, timeout_s, "is not ready")
         return time.monotonic() - self.started_at
 
+    def await_metric(self, name: str, value: float) -> None:
+        """Return when the metric has this value."""
+        self._await(
+            lambda: self.metrics().get(name) == value, READY_TIMEOUT_S, f"shows no {name} {value}"
+        )
+
     def get(self, path: str) -> tuple[int, str]:
         """Status and text of one HTTP answer; 0 where there is none."""
         port = self.logged("health_served")[0]["port"]
