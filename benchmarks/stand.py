@@ -8,8 +8,6 @@ Every session has topics, group and state of its own. What is read must be as mu
 the payment, or its figures mean nothing and it ends in BenchmarkError.
 """
 
-import os
-import signal
 import subprocess
 import sys
 import threading
@@ -26,9 +24,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import generator, reader
-from benchmarks.contender import BenchmarkError
+from benchmarks.contender import STREAMAPP, BenchmarkError
 from benchmarks.crowd import BATCH_ROWS, Crowd
 from benchmarks.machine import Use, memory_mib, usage
+from benchmarks.processes import (
+    STOP_TIMEOUT_S,
+    end,
+    has_ended,
+    module,
+    start,
+    unwind_on_sigterm,
+)
 from benchmarks.reader import Isolation
 from benchmarks.recording import record
 from benchmarks.tally import Tally
@@ -40,7 +46,6 @@ from streamapp.kafka.topics import TopicPlan, ensure_topics
 
 #: For start-up, and then between any two verdicts.
 SILENCE_S_MAX = 60.0
-STOP_TIMEOUT_S = 30.0
 WARM_UP_ROWS = BATCH_ROWS
 BROKER_WARM_UP_S = 15.0
 _POLL_S = 0.01
@@ -65,7 +70,7 @@ class Stand:
     @contextmanager
     def started(cls, kind: str, directory: Path, partitions: int = 4) -> Iterator["Stand"]:
         """A stand whose broker runs until the end of the block, or until SIGTERM."""
-        signal.signal(signal.SIGTERM, _leave)
+        unwind_on_sigterm()
         with LocalBroker.start(kind) as server:
             process = server.state.runs_as
             if not isinstance(process, Process):
@@ -154,7 +159,7 @@ class Session:
                 tally=str(self._tally_path),
                 latencies=str(self._latencies(isolation)) if stamped else "",
             )
-            self._start(stack, isolation, _module("reader", plan), {})
+            self._start(stack, isolation, module("reader", plan), {})
 
     def start_worker(self, stack: ExitStack, number: int, settings: Mapping[str, str]) -> None:
         """Start a worker with a state directory of its own number."""
@@ -165,8 +170,7 @@ class Session:
             "STREAMAPP_WORKER__STATE_DIR": str(self.state_dir(number)),
             "STREAMAPP_WORKER__HTTP_PORT": str(self.port(number)),
         } | {f"STREAMAPP_WORKER__{name.upper()}": value for name, value in settings.items()}
-        command = [str(Path(sys.executable).with_name("streamapp")), "worker"]
-        self._start(stack, f"worker{number}", command, environment)
+        self._start(stack, f"worker{number}", STREAMAPP.command(), environment)
 
     def port(self, number: int = 0) -> int:
         """Where worker `number` serves health and metrics."""
@@ -184,12 +188,8 @@ class Session:
     def _start(
         self, stack: ExitStack, name: str, command: list[str], environment: Mapping[str, str]
     ) -> None:
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith("STREAMAPP_")}
-        with (self.stand.directory / f"{self.prefix}{name}.log").open("wb") as log:
-            process = subprocess.Popen(
-                command, env=inherited | dict(environment), stdout=log, stderr=subprocess.STDOUT
-            )
-        self.processes[name] = process
+        log = self.stand.directory / f"{self.prefix}{name}.log"
+        self.processes[name] = process = start(command, environment, log)
         stack.callback(end, process)
 
     def pay(self, recording: Path) -> None:
@@ -239,7 +239,7 @@ class Session:
         """
         rows = rows or (int(rate * seconds) if rate else sys.maxsize)
         plan = self._plan(rows, rate, seconds, ahead)
-        process = subprocess.Popen(_module("generator", plan), stdout=subprocess.PIPE)
+        process = subprocess.Popen(module("generator", plan), stdout=subprocess.PIPE)
         try:
             used = self._watch(process, skip_s)
             told, _ = process.communicate(timeout=STOP_TIMEOUT_S)
@@ -276,9 +276,9 @@ class Session:
     def _watch(self, sender: subprocess.Popen[bytes], skip_s: float) -> Use:
         """Usage from `skip_s` after the first payment sent until the generator's end."""
         sent_before = self.tally["sent"]
-        self._await(lambda: self.tally["sent"] > sent_before or _has_ended(sender), "sent nothing")
+        self._await(lambda: self.tally["sent"] > sent_before or has_ended(sender), "sent nothing")
         threading.Event().wait(skip_s)
-        return self._use_until(lambda: _has_ended(sender), {"generator": sender.pid})
+        return self._use_until(lambda: has_ended(sender), {"generator": sender.pid})
 
     def watch_reading(self) -> Use:
         """Usage from the first verdict read until the last one."""
@@ -365,34 +365,6 @@ class Session:
         return "\n".join(line for lines in told for line in lines)
 
 
-def _leave(*_: object) -> None:
-    """Unwind, which ends all that was started; asking twice doesn't break that off."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    sys.exit(128 + signal.SIGTERM)
-
-
 def directory_bytes(directory: Path) -> int:
     """What a directory takes on the disk."""
     return sum(file.stat().st_blocks * 512 for file in directory.rglob("*") if file.is_file())
-
-
-def _module(name: str, plan: msgspec.Struct) -> list[str]:
-    argument = msgspec.json.encode(plan).decode()
-    return [sys.executable, "-m", f"benchmarks.{name}", argument]
-
-
-def _has_ended(process: subprocess.Popen[bytes]) -> bool:
-    """Whether it has, without taking its CPU account away as `poll` does."""
-    found = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    return found is not None
-
-
-def end(process: subprocess.Popen[bytes]) -> None:
-    """SIGTERM, and SIGKILL to what is still there at the deadline."""
-    if process.poll() is None:
-        process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(STOP_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait(STOP_TIMEOUT_S)
