@@ -104,8 +104,8 @@ bench: setup test-servers ## run every benchmark, under 30 minutes, and write it
 
 .PHONY: bench-report
 bench-report: setup ## write the tables of docs/performance.md and docs/plots again from benchmarks/results
-	@$(BIN)/python -m benchmarks.tables
 	@$(BIN)/python -m benchmarks.plots
+	@$(BIN)/python -m benchmarks.tables
 
 .PHONY: bench-throughput
 bench-throughput: setup test-servers ## measure sustained throughput, a minute a run (ARGS="--quick" or "--users 1000000")

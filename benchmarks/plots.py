@@ -99,7 +99,9 @@ def draw_throughput(results: Results) -> Figure:
             over_time.plot(seconds, run["each_s"], color=_COLOURS[guarantee], lw=0.9, label=label)
     over_time.set(title="Verdicts read each second, every run", xlabel="s", ylim=(0, None))
     over_time.yaxis.set_major_formatter("{x:,.0f}")
-    over_time.legend(loc="lower right")
+    figure.legend(
+        *over_time.get_legend_handles_labels(), loc="outside upper left", ncols=2, fontsize=8
+    )
     names = [_TITLES[guarantee] for guarantee in results["medians"]]
     left = [0.0] * len(names)
     for process, (title, colour) in _PROCESSES.items():

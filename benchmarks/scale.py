@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
+from benchmarks import worker_metrics
 from benchmarks.contender import BenchmarkError
 from benchmarks.crowd import Crowd
 from benchmarks.machine import Use
@@ -24,6 +25,7 @@ from benchmarks.paced import SKIP_S
 from benchmarks.report import conditions, console, median_of, table, write
 from benchmarks.seeded_state import NEXT_DAY, seed_state
 from benchmarks.stand import Stand, directory_bytes
+from benchmarks.worker_metrics import Inside
 
 USERS = (10_000, 100_000, 1_000_000)
 WORKERS = (1, 2, 4)
@@ -46,7 +48,7 @@ _PER_S_MAX = 80_000
 class Measured(msgspec.Struct, frozen=True):
     """One crowd through the workers. cpu_us_per_event and memory_mib: of all workers together.
 
-    is_seeded: whether state of all users was there before.
+    is_seeded: whether state of all users was there before. worker: the first one's own account.
     """
 
     is_seeded: bool
@@ -58,6 +60,7 @@ class Measured(msgspec.Struct, frozen=True):
     broker_us_per_event: float
     cores: dict[str, float]
     memory_mib: int
+    worker: Inside
 
 
 class Grown(msgspec.Struct, frozen=True):
@@ -131,9 +134,11 @@ def _measure_users(
                 crowd, skew=skew, hot_share=hot_share, seed=crowd.seed + 1
             )
             session.pay(stand.recording(crowd, rows))
+            before = worker_metrics.read(session.port())
             sent, used = session.send(seconds=seconds + SKIP_S, skip_s=SKIP_S)
             session.await_read()
-            found.append(_measured(used, users, name, 1, is_seeded=True))
+            inside = worker_metrics.between(before, worker_metrics.read(session.port()))
+            found.append(_measured(used, inside, users, name, 1, is_seeded=True))
             _tell(found[-1])
             crowd = crowd.after(sent.sent)
     return Disk(users, round(store_bytes / users, 1), round(changelog_bytes / users, 1), idle_mib)
@@ -149,8 +154,10 @@ def _measure_workers(stand: Stand, number: int, workers: int, seconds: float) ->
     ) as session:
         session.warm_up()
         session.await_ready(workers)
+        before = worker_metrics.read(session.port())
         _, used = session.send(seconds=seconds + SKIP_S, skip_s=SKIP_S)
-        return _measured(used, WORKERS_USERS, SKEWS[0][0], workers, is_seeded=False)
+        inside = worker_metrics.between(before, worker_metrics.read(session.port()))
+        return _measured(used, inside, WORKERS_USERS, SKEWS[0][0], workers, is_seeded=False)
 
 
 def _measure_growth(stand: Stand) -> list[Grown]:
@@ -176,7 +183,9 @@ def _measure_growth(stand: Stand) -> list[Grown]:
     return grown
 
 
-def _measured(used: Use, users: int, skew: str, workers: int, *, is_seeded: bool) -> Measured:
+def _measured(
+    used: Use, inside: Inside, users: int, skew: str, workers: int, *, is_seeded: bool
+) -> Measured:
     each_us, cores = used.per_event_us(), used.cores()
     names = [name for name in each_us if name.startswith("worker")]
     return Measured(
@@ -189,6 +198,7 @@ def _measured(used: Use, users: int, skew: str, workers: int, *, is_seeded: bool
         broker_us_per_event=each_us["broker"],
         cores=cores,
         memory_mib=sum(used.memory_mib[name] for name in names),
+        worker=inside,
     )
 
 
@@ -207,6 +217,7 @@ def _medians(found: list[Measured]) -> list[dict[str, Any]]:
             "cpu_us_per_event": median_of(group, lambda one: one.cpu_us_per_event),
             "broker_us_per_event": median_of(group, lambda one: one.broker_us_per_event),
             "memory_mib": median_of(group, lambda one: one.memory_mib),
+            "anomaly_share": median_of(group, lambda one: one.worker.anomaly_share),
             "cores": {
                 name: median_of([one.cores[name] for one in group], float)
                 for name in group[0].cores
@@ -232,7 +243,17 @@ def _print(figures: dict[str, Any], caption: str) -> None:
     table(
         "Users, skew and workers",
         caption,
-        ("users", "skew", "workers", "events/s", "CPU µs", "against 10,000", "broker µs", "MiB"),
+        (
+            "users",
+            "skew",
+            "workers",
+            "events/s",
+            "CPU µs",
+            "against 10,000",
+            "broker µs",
+            "MiB",
+            "anomalies",
+        ),
         [
             (
                 f"{one['users']:,}",
@@ -243,6 +264,7 @@ def _print(figures: dict[str, Any], caption: str) -> None:
                 f"{one['cost_against_10_000_users']:.2f}",
                 f"{one['broker_us_per_event']:.1f}",
                 f"{one['memory_mib']:,.0f}",
+                f"{one['anomaly_share']:.1%}",
             )
             for one in figures["medians"]
         ],

@@ -60,7 +60,7 @@ class Stand:
 
     bootstrap_servers: str
     broker: dict[str, str]
-    broker_pid: int
+    broker_process: Process
     broker_data: Path
     directory: Path
     partitions: int = 4
@@ -77,7 +77,7 @@ class Stand:
                 raise BenchmarkError(f"a {kind} broker's CPU time can't be read: it is a container")
             named = {"kind": str(server.kind), "version": server.version}
             data = server.state.data_dir
-            stand = cls(server.bootstrap_servers, named, process.pid, data, directory, partitions)
+            stand = cls(server.bootstrap_servers, named, process, data, directory, partitions)
             stand.warm_up()
             yield stand
 
@@ -304,7 +304,7 @@ class Session:
     def pids(self) -> dict[str, int]:
         """Process ids by name, the broker's among them."""
         own = {name: process.pid for name, process in self.processes.items()}
-        return own | {"broker": self.stand.broker_pid}
+        return own | {"broker": self.stand.broker_process.pid}
 
     def await_read(self) -> None:
         """Return when a verdict on every payment sent so far was read by every reader."""
@@ -333,6 +333,8 @@ class Session:
         for name, process in self.processes.items():
             if process.poll() is not None:
                 raise BenchmarkError(f"{name} ended with code {process.returncode}")
+        if not self.stand.broker_process.is_alive():
+            raise BenchmarkError("the broker ended")
 
     def verify(self) -> None:
         """Raise BenchmarkError unless every payment was answered once, for each reader."""
@@ -361,6 +363,7 @@ class Session:
     def last_log_lines(self) -> str:
         """The end of each process's log."""
         logs = sorted(self.stand.directory.glob(f"{self.prefix}*.log"))
+        logs += self.stand.broker_data.parent.glob("*.log")
         told = [log.read_text(errors="replace").splitlines()[-_LOG_LINES:] for log in logs]
         return "\n".join(line for lines in told for line in lines)
 

@@ -6,15 +6,20 @@ A table stands between `<!-- table: NAME -->` and `<!-- end -->`; what is betwee
 """
 
 import re
+import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
-from benchmarks.report import RESULTS, console
+from benchmarks.plots import PLOTS
+from benchmarks.report import RESULTS
 
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
+
+#: Less is the benchmark itself.
+_OTHERS_MIN: Final = 0.15
 
 Results = dict[str, Any]
 Rows = list[Sequence[str]]
@@ -29,7 +34,7 @@ _WORDS: Final = {
 
 
 def main() -> None:
-    """Write every table of which there are results; the others stay as they are."""
+    """Write every table, each with its plot where there is one."""
     PAGE.write_text(_BLOCK.sub(_filled, PAGE.read_text()))
 
 
@@ -37,12 +42,13 @@ def _filled(block: re.Match[str]) -> str:
     before, name, after = block.groups()
     path = RESULTS / f"{_SOURCES.get(name, name)}.json"
     if not path.exists():
-        console.print(f"{name}: no results yet")
-        return block.group()
+        return f"{before}\nNot measured yet.\n\n{after}"
     results = msgspec.json.decode(path.read_bytes())
     heading, *rows = _TABLES[name](results)
     rule = ["---"] + ["--:"] * (len(heading) - 1)
     lines = [f"| {' | '.join(row)} |" for row in (heading, rule, *rows)]
+    if (PLOTS / f"{name}.svg").exists():
+        lines += ["", f"![{name.replace('_', ' ')}](plots/{name}.svg)"]
     return f"{before}\n" + "\n".join([*lines, "", _conditions(results), "", after])
 
 
@@ -50,11 +56,32 @@ def _conditions(results: Results) -> str:
     machine, broker = results["machine"], results["broker"]
     runs = results["settings"]["runs"]
     often = f"Medians of {runs} runs" if runs > 1 else "One run"
+    often += _lasting(results["settings"].get("seconds"))
+    others = _others(results)
+    busy = f" Other programs took {others:.1f} cores meanwhile." if others > _OTHERS_MIN else ""
     return (
         f"{often}; {broker['kind'].title()} {broker['version']} on the same {machine['cores']} "
         f"cores ({machine['cpu']}, {machine['memory_gib']} GiB), Python "
-        f"{results['versions']['python']}, {results['settings']['partitions']} partitions."
+        f"{results['versions']['python']}, {results['settings']['partitions']} partitions.{busy}"
     )
+
+
+def _lasting(seconds: float | dict[str, float] | None) -> str:
+    """How long each run counted."""
+    if seconds is None:
+        return ""
+    if isinstance(seconds, dict):
+        return " of " + " and ".join(f"{s:.0f} s ({_WORDS[g]})" for g, s in seconds.items())
+    return f" of {seconds:.0f} s"
+
+
+def _others(results: Results) -> float:
+    """Cores that neither broker, worker, generator nor reader took: median over what is known."""
+    runs = results["runs"]
+    found = [one["cores"]["others"] for one in runs if "cores" in one]
+    found += [one["full"]["cores_others"] for one in runs if "full" in one]
+    found += [one["window"]["cores"]["others"] for run in runs for one in run.get("paced", [])]
+    return statistics.median(found) if found else 0.0
 
 
 def _throughput(results: Results) -> Rows:
@@ -146,7 +173,16 @@ def _restart(results: Results) -> Rows:
 
 def _scale(results: Results) -> Rows:
     rows: Rows = [
-        ("users", "who pays", "workers", "events/s", "CPU µs", "against 10,000 users", "MiB")
+        (
+            "users",
+            "who pays",
+            "workers",
+            "events/s",
+            "CPU µs",
+            "against 10,000 users",
+            "MiB",
+            "anomalies",
+        )
     ]
     for one in results["medians"]:
         rows.append(
@@ -158,6 +194,7 @@ def _scale(results: Results) -> Rows:
                 f"{one['cpu_us_per_event']:.1f}",
                 f"{one['cost_against_10_000_users']:.2f}",
                 f"{one['memory_mib']:,.0f}",
+                f"{one['anomaly_share']:.1%}",
             )
         )
     return rows
