@@ -46,10 +46,17 @@ def has_hole(directory: Path, writes: list[Range]) -> bool:
 
 
 def _writes(log: bytes) -> Iterator[Range]:
+    begun: bytes | None = None  # what there is of a write's first bytes: a block may end in them
     for kind, data in _records(log):
-        if kind in (_FULL, _FIRST) and len(data) >= _WRITE.size:
-            first, entries = _WRITE.unpack_from(data)
+        if kind in (_FULL, _FIRST):
+            begun = b""
+        if begun is None:
+            continue
+        begun += data
+        if len(begun) >= _WRITE.size:
+            first, entries = _WRITE.unpack_from(begun)
             yield first, first + entries
+            begun = None
 
 
 def _records(log: bytes) -> Iterator[tuple[int, bytes]]:
@@ -61,5 +68,5 @@ def _records(log: bytes) -> Iterator[tuple[int, bytes]]:
             if kind == 0 and length == 0:  # the rest of the block is padding
                 break
             at += _RECORD.size
-            yield kind, log[at : at + _WRITE.size]
+            yield kind, log[at : at + min(length, _WRITE.size)]
             at += length

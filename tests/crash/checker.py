@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from streamapp.engine.local_state import local_partitions
 from streamapp.engine.recovery import RecoveryError, recover
 from streamapp.engine.store import Origin, StateStore
 from streamapp.scoring.artifact import ModelArtifact
@@ -45,6 +46,8 @@ class Findings:
     differing_model_states: int = 0
     differing_offsets: int = 0
     differing_sink_rows: int = 0
+    #: No crash may damage a store.
+    stores_set_aside: int = 0
 
     @property
     def differences(self) -> int:
@@ -159,7 +162,11 @@ def _check_stores(findings: Findings, evidence: Evidence, expected: dict[int, Ou
     """The last owner's RocksDB as it was left, and every earlier owner's after recovery."""
     left: dict[int, tuple[int, dict[bytes, bytes]]] = {}
     for state_dir in sorted(evidence.directory.glob("w*/state")):
-        stores = {int(place.name[1:]): StateStore(place) for place in state_dir.glob("p*")}
+        places = local_partitions(state_dir)
+        for aside in sorted(set(state_dir.iterdir()) - set(places.values())):
+            findings.stores_set_aside += 1
+            findings.note(f"{state_dir.parent.name} has set {aside.name} aside")
+        stores = {partition: StateStore(place) for partition, place in places.items()}
         try:
             for partition, store in stores.items():
                 if store.changelog_offset >= left.get(partition, (-1, {}))[0]:

@@ -199,6 +199,18 @@ def test_a_truncated_manifest_leaves_no_hole(tmp_path: Path) -> None:
     assert 2_299 == after_writes(written), "as it was left it is whole"
 
 
+def test_a_write_that_begins_at_a_blocks_end_is_no_hole(tmp_path: Path) -> None:
+    """Its first bytes may be cut in two by the end of a block of the log."""
+    store = StateStore(tmp_path / "p00000")
+    draw = random.Random(1)
+    for offset in range(20_000):
+        store.write([(b"ua", draw.randbytes(draw.randrange(200)))], offset)
+    as_killed = tmp_path / "killed" / "p00000"
+    shutil.copytree(tmp_path / "p00000", as_killed)
+    store.close()
+    assert 19_999 == after_writes(as_killed)
+
+
 def test_an_empty_directory_is_an_empty_store(tmp_path: Path) -> None:
     """As a new volume is mounted; nothing is set aside."""
     (tmp_path / "p00003").mkdir()
