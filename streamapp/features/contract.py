@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 #: Changes whenever the value of any feature could change for any input.
-CONTRACT_VERSION: Final = "1"
+CONTRACT_VERSION: Final = "2"
 
 MINUTE_MS: Final = 60_000
 HOUR_MS: Final = 60 * MINUTE_MS
@@ -47,6 +47,8 @@ FEATURE_NAMES: Final = (
     "category_changed",
     "distance_km",
     "speed_kmh",
+    "amount_log_ratio",
+    "recent_excess",
 )
 FEATURE_INDEX: Final = {name: index for index, name in enumerate(FEATURE_NAMES)}
 

@@ -40,6 +40,7 @@ _MEANS_AT: Final = FEATURE_INDEX["mean_5m"]
 _MERCHANTS_AT: Final = FEATURE_INDEX["distinct_merchants_5m"]
 _SESSION_AT: Final = FEATURE_INDEX["session_gap"]
 _MERCHANT_WINDOWS_MS: Final = np.array([WINDOWS_MS[w] for w in MERCHANT_WINDOWS], dtype=np.int64)
+_EXCESS_AT: Final = FEATURE_INDEX["amount_log_ratio"]
 _GAP_S_MAX: Final = LONGEST_WINDOW_MS / 1000.0
 
 
@@ -212,6 +213,8 @@ def _read(profile: Any, event: Any, global_amount_limit: float, values: Any, typ
     distance_km, speed_kmh = stats.movement(profile, event.time_ms, event.latitude, event.longitude)
     values[_SESSION_AT + 4] = distance_km
     values[_SESSION_AT + 5] = speed_kmh
+    values[_EXCESS_AT] = stats.log_ratio(profile, event.amount)
+    values[_EXCESS_AT + 1] = stats.recent_excess(profile, event.time_ms)
     stats.read_typical(profile, typical)
 
 

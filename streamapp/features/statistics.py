@@ -60,6 +60,30 @@ def zscore(profile: Any, amount: float) -> float:
 
 
 @kernel
+def log_ratio(profile: Any, amount: float) -> float:
+    """How many times the user's mean the amount is, as a logarithm; a cent keeps both above 0."""
+    if profile.event_count < 2:
+        return 0.0
+    return math.log((amount + 0.01) / (profile.amount_mean + 0.01))
+
+
+@kernel
+def recent_excess(profile: Any, time_ms: int) -> float:
+    """How far the kept amounts were above e times the mean, each halved for every day since.
+
+    Fraud on one card comes in runs: an odd payment makes the next one more suspect.
+    """
+    usual = math.e * (profile.amount_mean + 0.01)
+    total = 0.0
+    for i in range(np.int64(profile.ring_size)):
+        amount = np.float64(profile.ring_amount[i]) + 0.01
+        if amount > usual:
+            days = max(time_ms - profile.ring_time_ms[i], 0) / DAY_MS
+            total += math.log(amount / usual) * 0.5**days
+    return total
+
+
+@kernel
 def amount_bin(amount: float) -> int:
     """Half-octave bin: exact, since frexp is. Bin 0 holds amounts under sqrt(1/2)."""
     mantissa, exponent = math.frexp(amount)

@@ -29,17 +29,20 @@ _LIBRARIES: Final = ("scikit-learn", "river", "numpy")
 
 @dataclass(frozen=True, slots=True)
 class FitSettings:
-    """Hyperparameters; the defaults are those of the papers, with more half-space trees.
+    """Hyperparameters; docs/decisions/0008-one-sided-ensemble.md says how the defaults were found.
 
     mode_rows_min: a mode with fewer reference rows than this has too thin a tail for curves of its
-    own. limit_share: the share of reference values left outside each limit of the half-space trees.
+    own. calm_share: values below this quantile of the reference are told apart by no model, since
+    less than usual is not suspicious. limit_share: the share of reference values above the upper
+    limits of the half-space trees.
     """
 
     forest_trees: int = 100
     forest_samples: int = 256
-    half_space_trees: int = 25
-    half_space_height: int = 8
+    half_space_trees: int = 50
+    half_space_height: int = 5
     half_space_window: int = 250
+    calm_share: float = 0.5
     limit_share: float = 0.001
     mode_rows_min: int = 2_000
 
@@ -94,13 +97,19 @@ def fit(
 def grow_forest(
     rows: NDArray[np.float64], columns: NDArray[np.int64], seed: int, settings: FitSettings
 ) -> IsolationForestArrays:
-    """Fit scikit-learn's isolation forest on the columns of rows (n, d)."""
+    """Fit scikit-learn's isolation forest on the columns of rows (n, d).
+
+    Calm values are trained on as if equal; so no split falls among them, and rows are scored as
+    they are.
+    """
+    inputs = rows[:, columns]
+    inputs = np.maximum(inputs, np.quantile(inputs, settings.calm_share, axis=0))
     model = IsolationForest(
         n_estimators=settings.forest_trees,
         max_samples=min(settings.forest_samples, len(rows)),
         random_state=seed,
     )
-    model.fit(rows[:, columns].astype(np.float32))
+    model.fit(inputs.astype(np.float32))
     return forest_from_sklearn(model, columns)
 
 
@@ -128,7 +137,7 @@ def plant_half_space_trees(
     rows: NDArray[np.float64], columns: NDArray[np.int64], seed: int, settings: FitSettings
 ) -> HalfSpaceTreesArrays:
     """Plant River's half-space trees over the columns of rows (n, d), scaled to robust limits."""
-    lower, upper = robust_limits(rows[:, columns], settings.limit_share)
+    lower, upper = robust_limits(rows[:, columns], settings.calm_share, settings.limit_share)
     model: Any = HalfSpaceTrees(
         n_trees=settings.half_space_trees,
         height=settings.half_space_height,
@@ -159,11 +168,14 @@ def half_space_trees_from_river(
 
 
 def robust_limits(
-    values: NDArray[np.float64], share: float
+    values: NDArray[np.float64], calm_share: float, limit_share: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Quantiles share and 1 - share of each column; where they meet, the extremes or +-0.5."""
-    lower, upper = np.quantile(values, [share, 1 - share], axis=0)
-    # A feature that is nearly always the same value would otherwise have no room to differ in.
+    """Quantiles calm_share and 1 - limit_share of each column.
+
+    Where they meet: the extremes, so that a feature that is nearly always the same has room to
+    differ in; and where these meet too, half a unit on each side.
+    """
+    lower, upper = np.quantile(values, [calm_share, 1 - limit_share], axis=0)
     flat = upper <= lower
     lower = np.where(flat, values.min(axis=0), lower)
     upper = np.where(flat, values.max(axis=0), upper)

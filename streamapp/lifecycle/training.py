@@ -30,14 +30,14 @@ from streamapp.scoring.process import Records, featurise
 from streamapp.scoring.profiles import MemoryProfiles
 from streamapp.scoring.risk import assess
 
-#: What the models look at unless told otherwise; docs/decisions/0005-model-inputs.md says why.
+#: What the models look at unless told otherwise: more of it is more suspicious.
+#: docs/decisions/0008-one-sided-ensemble.md says why these.
 DEFAULT_INPUTS: Final = (
     "log_amount",
     "amount_zscore",
+    "amount_log_ratio",
+    "recent_excess",
     "velocity_ratio",
-    "hour_deviation",
-    "global_amount_flag",
-    "sum_24h",
 )
 
 #: Share of reference amounts above `global_amount_limit`.

@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from streamapp.features.contract import CONTRACT_VERSION
 from streamapp.scoring.calibration import EnsembleCurves, TailCurve
 from streamapp.scoring.forest import IsolationForestArrays
 from streamapp.scoring.half_space_trees import HalfSpaceTreesArrays
@@ -145,6 +146,11 @@ def save(artifact: ModelArtifact, directory: Path) -> None:
 def load(directory: Path) -> ModelArtifact:
     """Read an artifact and verify all of it. Raises ArtifactError."""
     manifest = _read_manifest(directory / MANIFEST)
+    if manifest.feature_contract != CONTRACT_VERSION:
+        raise ArtifactError(
+            f"{directory}: made for feature contract {manifest.feature_contract}, this version"
+            f" computes {CONTRACT_VERSION}; train the model again with it"
+        )
     _check_names(directory, manifest)
     arrays = {
         name: _read_array(directory / name, manifest.files[name], kind, dimensions)

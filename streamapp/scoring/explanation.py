@@ -63,7 +63,7 @@ def reasons(facts: Facts, contributions: list[float]) -> list[Reason]:
     order = sorted(range(len(contributions)), key=lambda i: (-contributions[i], i))
     told: dict[str, Reason] = {}
     for index in order:
-        if len(told) == REASONS_MAX or contributions[index] < SHARE_MIN * total:
+        if len(told) == REASONS_MAX or contributions[index] / total < SHARE_MIN:
             break
         name = FEATURE_NAMES[index]
         subject, sentence = _SENTENCES[name]
@@ -91,6 +91,8 @@ def _typical_of(feature: str, facts: Facts) -> float | None:
 _NEUTRAL: Final = {
     "amount_zscore": 0.0,
     "amount_percentile": 0.5,
+    "amount_log_ratio": 0.0,
+    "recent_excess": 0.0,
     "velocity_ratio": 1.0,
     "hour_deviation": 0.0,
     "day_deviation": 0.0,
@@ -210,6 +212,12 @@ def _speed(facts: Facts) -> str:
     return f"{distance:,.0f} km from the last payment, {speed:,.0f} km/h"
 
 
+def _run(facts: Facts) -> str:
+    if facts.value("recent_excess") > 0:
+        return "after other payments far above this user's usual"
+    return "not after payments far above this user's usual"
+
+
 def _either(feature: str, yes: str, no: str) -> Callable[[Facts], str]:
     return lambda facts: yes if facts.value(feature) else no
 
@@ -257,5 +265,7 @@ _SENTENCES: Final[dict[str, tuple[str, Callable[[Facts], str]]]] = {
     "category_changed": ("category", _changed("category", "kind of merchant")),
     "distance_km": ("place", _speed),
     "speed_kmh": ("place", _speed),
+    "amount_log_ratio": ("amount", _amount),
+    "recent_excess": ("run", _run),
 }
 assert set(_SENTENCES) == set(FEATURE_NAMES)

@@ -126,6 +126,7 @@ class Oracle:
         for name in WINDOWS:
             values |= _window(name, history, event)
         values["velocity_ratio"] = _velocity(seen, event, values)
+        values["recent_excess"] = _recent_excess(seen, event)
         for name in ("device", "country", "category"):
             last, current = history.known.get(name), getattr(event, name)
             values[f"{name}_changed"] = _exact(bool(last and current and last != current))
@@ -221,7 +222,23 @@ def _amount_features(seen: list[Event], amount: float) -> dict[str, Interval]:
         "log_amount": _near(math.log(1 + amount)),
         "amount_zscore": _near(min(max(zscore, -100.0), 100.0)),
         "amount_percentile": _near(percentile),
+        "amount_log_ratio": _log_ratio(amounts, amount),
     }
+
+
+def _log_ratio(amounts: list[float], amount: float) -> Interval:
+    return _near(math.log((amount + 0.01) / (fmean(amounts) + 0.01)) if len(amounts) > 1 else 0.0)
+
+
+def _recent_excess(seen: list[Event], event: Event) -> Interval:
+    if not seen:
+        return _exact(0)
+    mean, total = fmean([earlier.amount for earlier in seen]), 0.0
+    for earlier in seen[-KEPT:]:
+        days = max(event.time_ms - earlier.time_ms, 0) / DAY
+        excess = max(math.log((earlier.amount + 0.01) / (mean + 0.01)) - 1, 0.0)
+        total += excess * 2**-days
+    return _near(total, 1e-6)  # kept amounts are float32
 
 
 def _deviation(amounts: list[float]) -> float:

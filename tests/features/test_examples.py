@@ -1,5 +1,6 @@
 """Single cases of the contract, each with its number worked out by hand."""
 
+import math
 from datetime import UTC, datetime
 
 import pytest
@@ -49,6 +50,17 @@ def test_the_second_event_of_a_user() -> None:
         "mean_24h": 10.0,
     }
     assert expected == {name: pytest.approx(features[name], abs=1e-9) for name in expected}
+
+
+def test_a_run_of_unusual_amounts() -> None:
+    """After nineteen tens and a thousand the mean is 59.5; in a day half of the excess is left."""
+    earlier = [pay(i, NOON + i * MINUTE) for i in range(19)]
+    odd = pay(19, NOON + DAY, 1_000.0)
+    features = last_of(*earlier, odd, pay(20, NOON + 2 * DAY))
+    assert pytest.approx((math.log(1_000.01 / 59.51) - 1) / 2) == features["recent_excess"]
+    assert pytest.approx(math.log(10.01 / 59.51)) == features["amount_log_ratio"]
+    assert 0.0 == last_of(*earlier, odd)["recent_excess"]
+    assert pytest.approx(math.log(1_000.01 / 10.01)) == last_of(*earlier, odd)["amount_log_ratio"]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from streamapp.features.contract import CONTRACT_VERSION
 from streamapp.lifecycle.fitting import FitSettings, fit
 from streamapp.scoring.artifact import MEMBERS, MODES, ArtifactError, ModelArtifact, load, save
 
@@ -36,7 +37,7 @@ def fitted(seed: int = 3, **changes: object) -> ModelArtifact:
         "is_cold": rng.random(2_000) < 0.3,
         "partitions": [np.arange(0, 2_000, 2), np.arange(1, 2_000, 2)],
         "inputs": ("log_amount", "velocity", "flag"),
-        "feature_contract": "1",
+        "feature_contract": CONTRACT_VERSION,
         "global_amount_limit": 12_345.678,
         "seed": seed,
         "description": "noise",
@@ -134,6 +135,13 @@ def test_a_changed_manifest_is_noticed(saved: Path) -> None:
     manifest.write_text(manifest.read_text().replace("12345.678", "99999.0"))
     with pytest.raises(ArtifactError, match=r"manifest\.json: version"):
         load(saved)
+
+
+def test_a_model_for_other_features_is_refused(tmp_path: Path) -> None:
+    """It would score, and its verdicts would name a contract that did not make them."""
+    save(fitted(feature_contract="0"), tmp_path)
+    with pytest.raises(ArtifactError, match=r"feature contract 0, .* train the model again"):
+        load(tmp_path)
 
 
 def test_a_missing_file_is_named(saved: Path) -> None:

@@ -183,6 +183,11 @@ def test_small_pushes_are_not_reasons() -> None:
     assert ["log_amount"] == [reason.feature for reason in found]
 
 
+def test_what_pushed_nothing_is_no_reason() -> None:
+    """Not even where the whole push is the smallest number there is."""
+    assert ["log_amount"] == [one.feature for one in told({"log_amount": 5e-324}, facts())]
+
+
 @given(st.lists(st.floats(-5, 5), min_size=len(FEATURE_NAMES), max_size=len(FEATURE_NAMES)))
 def test_reasons_are_few_sorted_and_distinct(contributions: list[float]) -> None:
     """At most three, strongest first, each of its own subject, shares of the whole push."""

@@ -147,7 +147,7 @@ def test_a_verdict_says_what_it_is_about(stream: Traffic, whole: Run, model: Mod
 
 
 def test_features_are_named_completely(whole: Run) -> None:
-    """All 34, in the order of the vector, and none for a duplicate: its first verdict has them."""
+    """All 36, in the order of the vector, and none for a duplicate: its first verdict has them."""
     for verdict in whole.verdicts():
         expected = [*FEATURE_NAMES] if verdict.duplicate_of is None else []
         assert expected == list(verdict.features)
