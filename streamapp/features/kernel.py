@@ -48,7 +48,7 @@ _GAP_S_MAX: Final = LONGEST_WINDOW_MS / 1000.0
 class FeatureBlock:
     """What the kernel says of a batch; row i belongs to row i of the columns.
 
-    values (n, 34) float64, typical (n, 8) float64, status, is_late, is_cold (n,) uint8;
+    values (n, 36) float64, typical (n, 8) float64, status, is_late, is_cold (n,) uint8;
     place (n,) the event's place in its profile's ring; first_offset, first_risk, first_flags (n,)
     of the first event of a duplicate, else 0.
     """

@@ -29,7 +29,7 @@ _LIBRARIES: Final = ("scikit-learn", "river", "numpy")
 
 @dataclass(frozen=True, slots=True)
 class FitSettings:
-    """Hyperparameters; docs/decisions/0008-one-sided-ensemble.md says how the defaults were found.
+    """Hyperparameters; docs/decisions/0010-one-sided-ensemble.md says how the defaults were found.
 
     mode_rows_min: a mode with fewer reference rows than this has too thin a tail for curves of its
     own. calm_share: values below this quantile of the reference are told apart by no model, since

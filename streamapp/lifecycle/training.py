@@ -31,7 +31,7 @@ from streamapp.scoring.profiles import MemoryProfiles
 from streamapp.scoring.risk import assess
 
 #: What the models look at unless told otherwise: more of it is more suspicious.
-#: docs/decisions/0008-one-sided-ensemble.md says why these.
+#: docs/decisions/0010-one-sided-ensemble.md says why these.
 DEFAULT_INPUTS: Final = (
     "log_amount",
     "amount_zscore",
