@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+import structlog
 from aiokafka.structs import ConsumerRecord
 
 from streamapp.domain.verdict import SEVERITIES
@@ -28,10 +29,12 @@ from streamapp.engine.store import PARTITION_STATE_KEY, Store
 from streamapp.kafka.dead_letters import REDRIVEN
 from streamapp.scoring.artifact import ModelArtifact
 from streamapp.scoring.byte_column import ByteColumn
-from streamapp.scoring.partition_state import PartitionState
+from streamapp.scoring.partition_state import PartitionState, stored_model
 from streamapp.scoring.policy import Policy
 from streamapp.scoring.process import Records, ScoredBatch, process
 from streamapp.scoring.verdicts import SourcePartition
+
+log = structlog.get_logger()
 
 #: Headers of a transaction that its verdict carries on: trace context and the intended send time.
 CARRIED_HEADERS: Final = frozenset({"traceparent", "tracestate", "sent_at"})
@@ -83,7 +86,7 @@ class PartitionTask:
         self._table = table
         self._output = output
         self._limit = limit
-        self._state = _stored_state(store, scorer.model)
+        self._state = _stored_state(source, store, scorer.model)
         self._checkpointed = self._state.source_offset
         self._checkpoint: asyncio.Task[None] | None = None
         #: Held while a batch is scored and its output appended, and while a checkpoint takes its
@@ -241,11 +244,19 @@ class PartitionTask:
                 self._store.close()
 
 
-def _stored_state(store: Store, model: ModelArtifact) -> PartitionState:
+def _stored_state(source: SourcePartition, store: Store, model: ModelArtifact) -> PartitionState:
     image = store.get(PARTITION_STATE_KEY)
     if image is None:
         return PartitionState.initial(model.version, model.half_space_trees)
-    return PartitionState.from_bytes(image, model.version, model.half_space_trees)
+    state = PartitionState.from_bytes(image, model.version, model.half_space_trees)
+    if stored_model(image) != model.version:
+        log.info(
+            "half_space_trees_began_anew",
+            partition=source.partition,
+            learned_by=stored_model(image),
+            model=model.version,
+        )
+    return state
 
 
 def _carried_headers(record: ConsumerRecord) -> list[Header]:

@@ -58,9 +58,9 @@ class PartitionState:
         Masses learned for another model's trees mean nothing to these: they start anew.
         """
         verify(image)
-        _, _, offset, time_ms, ahead_run, version = _HEADER.unpack_from(image)
+        _, _, offset, time_ms, ahead_run, _ = _HEADER.unpack_from(image)
         clock = StreamClock(time_ms, ahead_run)
-        if version.rstrip(b"\0").decode() != model_version:
+        if stored_model(image) != model_version:
             return cls(model_version, HalfSpaceState.empty(trees), offset, clock)
         half_space = HalfSpaceState.from_bytes(trees, image[_HEADER.size :])
         return cls(model_version, half_space, offset, clock)
@@ -93,6 +93,12 @@ def moved(image: bytes, offset: int) -> bytes:
 def source_offset(image: bytes) -> int:
     """Source offset of the last record that a stored state holds."""
     return int(_HEADER.unpack_from(image)[2])
+
+
+def stored_model(image: bytes) -> str:
+    """Version of the model whose masses a stored state holds."""
+    version: bytes = _HEADER.unpack_from(image)[-1]
+    return version.rstrip(b"\0").decode()
 
 
 def _checksum_of(image: bytes) -> int:

@@ -3,13 +3,15 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from streamapp.engine.dead_letter_limit import DeadLetterLimit, DeadLetterLimitError
 from streamapp.engine.partition_log import LogError
-from streamapp.engine.store import StateStore
+from streamapp.engine.store import PARTITION_STATE_KEY, StateStore
 from streamapp.scoring.artifact import ModelArtifact
 from tests.engine.fake_log import FakeBroker, Point
 from tests.engine.owner import Owner
@@ -77,6 +79,29 @@ def test_a_checkpoint_without_news_writes_nothing(owner: NewOwner, broker: FakeB
 
     run_async(work())
     assert ["closed"] == broker.trace
+
+
+def test_another_model_keeps_position_and_profiles(
+    broker: FakeBroker, model: ModelArtifact, traffic: Traffic, tmp_path: Path
+) -> None:
+    """Only what its trees had learned begins anew, and the log says so."""
+
+    async def work() -> None:
+        one = Owner(tmp_path / "p", broker, model)
+        await one.score(records(traffic.keys[:5], traffic.values[:5]), 5)
+        await one.task.close(1.0)
+        profiles = {key: image for key, image in broker.changelog if key != PARTITION_STATE_KEY}
+        another = replace(model, global_amount_limit=1.0)
+        with capture_logs() as logged:
+            two = Owner(tmp_path / "p", broker, another)
+        said = {key: logged[0][key] for key in ("event", "learned_by", "model")}
+        expected = {"learned_by": model.version, "model": another.version}
+        assert {"event": "half_space_trees_began_anew", **expected} == said
+        assert 5 == two.task.position
+        assert profiles == {k: v for k, v in two.store.items() if k != PARTITION_STATE_KEY}
+        two.store.close()
+
+    run_async(work())
 
 
 @pytest.mark.parametrize("point", COMMIT_POINTS)

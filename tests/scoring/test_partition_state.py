@@ -1,12 +1,18 @@
 """Stored partition state is read back whole, or refused; another model starts anew."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from streamapp.scoring.admission import StreamClock
 from streamapp.scoring.artifact import ModelArtifact
 from streamapp.scoring.half_space_trees import HalfSpaceState, score_and_learn
-from streamapp.scoring.partition_state import PartitionState, PartitionStateError
+from streamapp.scoring.partition_state import (
+    PartitionState,
+    PartitionStateError,
+    stored_model,
+)
 
 
 @pytest.fixture(scope="module")
@@ -68,3 +74,14 @@ def test_another_model_starts_its_trees_anew(state: PartitionState, model: Model
     assert (state.source_offset, state.clock) == (read.source_offset, read.clock)
     assert HalfSpaceState.empty(trees) == read.half_space
     assert "m-another" == read.model_version
+
+
+def test_trees_of_another_shape_start_anew(state: PartitionState, model: ModelArtifact) -> None:
+    """A model with fewer trees reads what the one before left: all of it but the masses."""
+    trees = model.half_space_trees
+    fewer = replace(trees, features=trees.features[:3], thresholds=trees.thresholds[:3])
+    image = state.to_bytes(trees)
+    read = PartitionState.from_bytes(image, "m-another", fewer)
+    assert model.version == stored_model(image)
+    assert (state.source_offset, state.clock) == (read.source_offset, read.clock)
+    assert HalfSpaceState.empty(fewer) == read.half_space
