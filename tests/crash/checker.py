@@ -163,7 +163,7 @@ def _check_stores(findings: Findings, evidence: Evidence, expected: dict[int, Ou
     left: dict[int, tuple[int, dict[bytes, bytes]]] = {}
     for state_dir in sorted(evidence.directory.glob("w*/state")):
         places = local_partitions(state_dir)
-        for aside in sorted(set(state_dir.iterdir()) - set(places.values())):
+        for aside in sorted(set(state_dir.glob("p*")) - set(places.values())):
             findings.stores_set_aside += 1
             findings.note(f"{state_dir.parent.name} has set {aside.name} aside")
         stores = {partition: StateStore(place) for partition, place in places.items()}
