@@ -32,6 +32,8 @@ WATCH_INTERVAL_S = 1.0
 
 #: Between two looks at whether the topics are still the same ones.
 TOPICS_INTERVAL_S = 5.0
+#: Longer than a transaction is open, far.
+OUTPUTS_INTERVAL_S = 15.0
 
 
 def create_app(
@@ -145,7 +147,12 @@ def _attach_timers(
         if engine.partitions:
             await engine.verify_topics()
 
+    async def verify_outputs() -> None:
+        if engine.partitions:
+            await engine.verify_outputs()
+
     app.timer(TOPICS_INTERVAL_S, name="topics")(verify_topics)
+    app.timer(OUTPUTS_INTERVAL_S, name="outputs")(verify_outputs)
     app.timer(settings.checkpoint_interval_ms / 1000, name="checkpoint")(checkpoint)
     app.timer(COMMIT_INTERVAL_S, name="commit")(commit)
     app.timer(WATCH_INTERVAL_S, name="watch")(watch)

@@ -12,6 +12,7 @@ from aiokafka.structs import ConsumerRecord
 
 from streamapp.engine import metrics
 from streamapp.engine.dead_letter_limit import DeadLetterLimit, DeadLetterLimitError
+from streamapp.engine.hanging_transactions import UndecidedWatch, settle
 from streamapp.engine.local_state import condemn, partition_directory
 from streamapp.engine.outside import Outside
 from streamapp.engine.partition import PartitionTask, Scorer
@@ -24,6 +25,7 @@ from streamapp.engine.partition_log import (
 from streamapp.engine.profile_table import ProfileTable
 from streamapp.engine.recovery import RecoveryError, recover, verify_position, verify_source
 from streamapp.engine.settings import WorkerSettings
+from streamapp.engine.settlement import Topics
 from streamapp.engine.store import DamagedStoreError, Origin, Store, StoreError
 from streamapp.features.profile import ProfileError
 from streamapp.kafka.metadata import TopicError
@@ -56,6 +58,7 @@ class Engine:
         self._producer: AIOKafkaProducer | None = None
         self._tasks: dict[int, PartitionTask] = {}
         self._present = Origin(changelog)
+        self._watch = self._new_watch()
         self._assigned: tuple[int, ...] = ()
         #: Partitions that are not scored, and why. Too many dead letters stop one for good, also
         #: when it comes back after a rebalance; the other reasons are looked at again then.
@@ -102,6 +105,7 @@ class Engine:
         await self.release()
         self._assigned = tuple(sorted(partitions))
         self._present = await self._present_topics()
+        self._watch = self._new_watch()
         self._tasks = await self._take_over([p for p in self._assigned if p not in self._stopped])
         self._generation = generation
         self._committed.clear()
@@ -136,14 +140,11 @@ class Engine:
         self, stores: Mapping[int, Store], logs: Mapping[int, PartitionLog]
     ) -> list[int]:
         """Bring the stores to the end of the changelog; the partitions stopped instead."""
-        refused = await recover(
-            stores,
-            self._present,
-            self._client,
-            self._settings.stall_timeout_s,
-            self._outside.consumer,
-            is_fenced=all(one.is_fenced for one in logs.values()),
-        )
+        around = (self._client, self._settings.stall_timeout_s, self._outside.consumer)
+        is_fenced = all(one.is_fenced for one in logs.values())
+        refused = await settle(self._topics(), stores, logs, *around) if is_fenced else {}
+        sound = {p: store for p, store in stores.items() if p not in refused}
+        refused |= await recover(sound, self._present, *around, is_fenced=is_fenced)
         for p, store in stores.items():
             known = store.origin.source_id if store.origin else ""
             try:
@@ -179,6 +180,26 @@ class Engine:
                     f"a topic was deleted and made again while the worker ran: its id was {known} "
                     f"and is {now}; start the worker again to be told what to do"
                 )
+
+    def _topics(self) -> Topics:
+        outputs = self._scorer.topics
+        return Topics(
+            self._source_topic,
+            (outputs.verdicts, outputs.anomalies, outputs.dead_letters),
+            self._changelog,
+            self._settings.group,
+            self._present.source_id,
+        )
+
+    def _new_watch(self) -> UndecidedWatch:
+        return UndecidedWatch(self._topics(), self._client, self._outside.consumer)
+
+    async def verify_outputs(self) -> None:
+        """Fail where what was committed stays hidden: the next takeover settles it."""
+        if self._settings.guarantee != "at_least_once":
+            committed = {p: task.committable or 0 for p, task in self._tasks.items()}
+            found = await self._watch.look(committed)
+            self.failure = self.failure or found
 
     def _stop(self, partition: int, error: RecoveryError | DeadLetterLimitError) -> None:
         self._stopped[partition] = error

@@ -35,6 +35,10 @@ STREAM_TIME_SECONDS = Gauge(
 PARTITIONS = Gauge("streamapp_partitions", "Partitions this worker owns.")
 REBALANCES = Counter("streamapp_rebalances_total", "Assignments received.")
 RECOVERED_RECORDS = Counter("streamapp_recovered_records_total", "Changelog records replayed.")
+TRANSACTIONS_SETTLED = Counter(
+    "streamapp_transactions_settled_total",
+    "Transactions of an earlier owner that the broker had not ended everywhere.",
+)
 STATE_REBUILDS = Counter(
     "streamapp_state_rebuilds_total",
     "Local stores set aside, to be built again from the changelog.",

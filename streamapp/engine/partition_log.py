@@ -67,6 +67,9 @@ class PartitionLog(Protocol):
         nothing more may be appended.
         """
 
+    async def abort(self, messages: Mapping[str, Messages]) -> None:
+        """Begin a transaction with these messages by topic, and abort it. Raises LogError."""
+
     async def close(self) -> None:
         """Release the connection; what was not committed is left undone."""
 
@@ -190,6 +193,9 @@ class AtLeastOnceLog:
         self._sender.unconfirmed.remove(sent.confirmation)
         await _confirm([sent.confirmation])
         return sent.last_offset
+
+    async def abort(self, messages: Mapping[str, Messages]) -> None:
+        """Nothing to do: there are no transactions."""
 
     async def close(self) -> None:
         """Nothing of its own to release."""
@@ -315,6 +321,17 @@ class ExactlyOnceLog:
         await _answered(self._producer.commit_transaction)
         self._is_begun = False
         return state
+
+    async def abort(self, messages: Mapping[str, Messages]) -> None:
+        """Abort a transaction made for it: it takes along what hangs of earlier ones."""
+        assert self._producer is not None
+        assert self._sender is not None
+        await self._begin()
+        for topic, one in messages.items():
+            await self._send(topic, [one])
+        await _confirm(self._sender.take_unconfirmed())
+        await _answered(self._producer.abort_transaction)
+        self._is_begun = False
 
     async def close(self) -> None:
         """Stop the producer; an open transaction is aborted by the next owner's `open`."""

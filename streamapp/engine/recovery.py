@@ -30,8 +30,9 @@ _POLL_MS: Final = 20
 
 _Item = tuple[bytes, bytes | None]
 
-#: What a partition can be stopped by: its changelog, its source topic, or too many dead letters.
-StopReason = Literal["changelog", "source", "dead_letters"]
+#: What a partition can be stopped by: its changelog, its source topic, a transaction that hangs in
+#: its outputs, or too many dead letters.
+StopReason = Literal["changelog", "source", "outputs", "dead_letters"]
 
 
 class RecoveryError(Exception):
@@ -280,7 +281,7 @@ def _apply(progress: _Progress, tp: TopicPartition, records: list[Any]) -> None:
         else:
             progress.unsound.setdefault(key, (record.offset, problem))
         if key == PARTITION_STATE_KEY:
-            progress.source_id = _source_id(record.headers) or progress.source_id
+            progress.source_id = source_id_of(record.headers) or progress.source_id
     progress.offset = records[-1].offset
     if not progress.is_fenced:
         items = _newest(progress.store, items)
@@ -305,7 +306,8 @@ def _finish(progress: _Progress, tp: TopicPartition, present: Origin) -> None:
     )
 
 
-def _source_id(headers: Sequence[tuple[str, bytes]]) -> str:
+def source_id_of(headers: Sequence[tuple[str, bytes]]) -> str:
+    """The id of the source topic that a state in the changelog counts records of; may be empty."""
     return next((value.decode() for name, value in headers if name == SOURCE_ID_HEADER), "")
 
 

@@ -114,6 +114,9 @@ class FakeLog:
         await self.faults.meet("answer")
         return offset
 
+    async def abort(self, messages: Mapping[str, Messages]) -> None:
+        """Nothing hangs here."""
+
     async def close(self) -> None:
         """Release, unless told to hang."""
         if self.close_gate is not None:

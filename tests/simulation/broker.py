@@ -7,7 +7,7 @@ the outcome is decided, until then the next transaction of that producer has to 
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -67,6 +67,11 @@ class Broker:
         self.offset_history: defaultdict[GroupPartition, list[int]] = defaultdict(list)
         #: Share of markers that are written late.
         self.slow_markers = 0.0
+        #: Share of markers of the next transaction that are never written, and what follows that.
+        self.lost_markers = 0.0
+        self.on_lost_markers: Callable[[], None] = lambda: None
+        #: Offsets of transactions whose marker for them was lost, by producer.
+        self._hanging_offsets: defaultdict[int, dict[GroupPartition, int]] = defaultdict(dict)
         self._producers = 0
         self._coordinated: dict[str, _Coordinated] = {}
         self._sequences: dict[tuple[int, int, str, int], _Sequence] = {}
@@ -198,25 +203,40 @@ class Broker:
         )
         places = sorted(transaction.partitions)
         transaction.markers_due = len(places) + 1
+        lost_share, self.lost_markers = self.lost_markers, 0.0
 
         def written() -> None:
             transaction.markers_due -= 1
             if transaction.markers_due == 0:
                 known.current, known.last_outcome = None, outcome
 
+        def is_lost() -> bool:
+            return lost_share > 0 and self._world.chance(lost_share)
+
         def mark(topic: str, partition: int) -> None:
-            self.log(topic, partition).mark(transaction)
+            if is_lost():
+                self._world.note("broker", "lost a marker", topic=f"{topic}[{partition}]")
+            else:
+                self.log(topic, partition).mark(transaction)
             written()
 
         def mark_offsets() -> None:
-            for place, offset in sorted(transaction.offsets.items()):
-                if outcome:
-                    self.commit_offset(*place, offset)
+            hanging = self._hanging_offsets[known.number]
+            hanging.update(transaction.offsets)
+            if is_lost():
+                self._world.note("broker", "lost a marker", topic="offsets")
+            else:
+                for place, offset in sorted(hanging.items()):
+                    if outcome:
+                        self.commit_offset(*place, offset)
+                hanging.clear()
             written()
 
         for topic, partition in places:
             self._world.after(self._marker_delay(), partial(mark, topic, partition))
         self._world.after(self._marker_delay(), mark_offsets)
+        if lost_share:
+            self.on_lost_markers()
 
     def _marker_delay(self) -> float:
         """Mostly at once, at times as slow as a coordinator that moves."""

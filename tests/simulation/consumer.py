@@ -30,11 +30,13 @@ class SimulatedConsumer:
         broker: Broker,
         *,
         isolation_level: str = "read_uncommitted",
+        group_id: str | None = None,
         **_options: Any,
     ) -> None:
         self._process = process
         self._network = network
         self._broker = broker
+        self._group = group_id
         self._is_committed_only = isolation_level == "read_committed"
         self._positions: dict[TopicPartition, int] = {}
 
@@ -67,16 +69,31 @@ class SimulatedConsumer:
         """Offset of the next record."""
         return self._positions[place]
 
+    async def committed(self, place: TopicPartition) -> int | None:
+        """What the group has committed, after as many attempts as it takes."""
+        assert self._group is not None
+        key = (self._group, place.topic, place.partition)
+        while True:
+            try:
+                found: int | None = await self._request(
+                    "fetch_offset", lambda: self._broker.offsets.get(key)
+                )
+            except RETRIABLE:
+                await asyncio.sleep(_BACKOFF_S)
+            else:
+                return found
+
     async def getmany(
         self, *places: TopicPartition, timeout_ms: int, max_records: int
     ) -> dict[TopicPartition, list[ConsumerRecord]]:
         """What there is of each; nothing when it does not arrive in time."""
         records_max = min(max_records, _ANSWER_RECORDS_MAX)
+        positions = {place: self._positions[place] for place in places}
 
         def fetch() -> dict[TopicPartition, tuple[list[ConsumerRecord], int]]:
             return {
                 place: self._broker.log(*place).read(
-                    self._positions[place], records_max, committed=self._is_committed_only
+                    positions[place], records_max, committed=self._is_committed_only
                 )
                 for place in places
             }

@@ -54,6 +54,9 @@ class Hosts(Protocol):
     def outage(self, seconds: float) -> None:
         """Have the broker away."""
 
+    def lose_markers(self, share: float) -> None:
+        """Have the broker leave out markers of the next transaction that ends."""
+
 
 @dataclass(frozen=True, slots=True)
 class FaultPlan:
@@ -96,6 +99,7 @@ KINDS: Final[dict[str, Callable[[random.Random, Hosts], None]]] = {
     "compact": lambda draw, hosts: hosts.compact(),
     "expire": lambda draw, hosts: hosts.expire(),
     "outage": lambda draw, hosts: hosts.outage(draw.uniform(0.05, 1.0)),
+    "lost markers": lambda draw, hosts: hosts.lose_markers(draw.choice((0.2, 0.5, 0.8, 1.0))),
     "long outage": lambda draw, hosts: hosts.outage(draw.uniform(3.0, 45.0)),
 }
 

@@ -4,14 +4,17 @@ Each is an engine that differs from the real one in one decision.
 """
 
 import itertools
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
+from unittest.mock import patch
 
+from streamapp.engine import engine
 from streamapp.engine.engine import Engine
 from streamapp.engine.partition import PartitionTask
 from streamapp.engine.partition_log import ExactlyOnceLog, LogError, PartitionLog
 from streamapp.engine.record_batch import Messages
+from streamapp.engine.recovery import RecoveryError
 from streamapp.engine.store import PARTITION_STATE_KEY, Store
 
 _Items = Sequence[tuple[bytes, bytes]]
@@ -37,6 +40,9 @@ class _WrappedLog:
 
     async def commit(self, items: _Items, position: int) -> int:
         return await self.inner.commit(items, position)
+
+    async def abort(self, messages: Mapping[str, Messages]) -> None:
+        await self.inner.abort(messages)
 
     async def close(self) -> None:
         await self.inner.close()
@@ -222,6 +228,20 @@ class RecoveryBeforeFence(_MutantEngine):
             await task._output.inner.open()
 
 
+class NothingSettled(_MutantEngine):
+    """What the broker has left undecided is left as it is when a partition is taken over."""
+
+    async def _recover(
+        self, stores: Mapping[int, Store], logs: Mapping[int, PartitionLog]
+    ) -> list[int]:
+        with patch.object(engine, "settle", _unsettled):
+            return await super()._recover(stores, logs)
+
+
+async def _unsettled(*_: object) -> dict[int, RecoveryError]:
+    return {}
+
+
 MUTANTS: Final[tuple[type[Engine], ...]] = (
     OffsetBeforeOutput,
     StoreBeforeCommit,
@@ -231,4 +251,5 @@ MUTANTS: Final[tuple[type[Engine], ...]] = (
     GoesOnAfterFailure,
     NothingHeldBack,
     RecoveryBeforeFence,
+    NothingSettled,
 )

@@ -39,7 +39,7 @@ RETRIABLE: Final = (
 _BACKOFF_S: Final = 0.1
 _RECORD_OVERHEAD_BYTES: Final = 24
 
-_State = Literal["new", "ready", "open", "committing", "failed"]
+_State = Literal["new", "ready", "open", "committing", "aborting", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,9 +142,16 @@ class SimulatedProducer:
 
     async def commit_transaction(self) -> None:
         """Commit when all that was queued has been delivered."""
-        assert self._state == "open", f"Invalid state transition {self._state} -> committing"
+        await self._ended_as("committing")
+
+    async def abort_transaction(self) -> None:
+        """Abort when all that was queued has been delivered."""
+        await self._ended_as("aborting")
+
+    async def _ended_as(self, state: _State) -> None:
+        assert self._state == "open", f"Invalid state transition {self._state} -> {state}"
         assert self._ended is not None
-        self._state = "committing"
+        self._state = state
         self._notify()
         await asyncio.shield(self._ended)
 
@@ -174,7 +181,7 @@ class SimulatedProducer:
             return True
         elif self._offsets is not None:
             await self._deliver_offsets()
-        elif self._state == "committing":
+        elif self._state in ("committing", "aborting"):
             await self._end()
         else:
             self._wake = self._process.loop.create_future()
@@ -213,8 +220,10 @@ class SimulatedProducer:
             done.set_result(None)
 
     async def _end(self) -> None:
-        producer = self._known_id()
-        await self._answered("commit", lambda: self._broker.end_transaction(producer, outcome=True))
+        producer, outcome = self._known_id(), self._state == "committing"
+        await self._answered(
+            "commit", lambda: self._broker.end_transaction(producer, outcome=outcome)
+        )
         self._state = "ready"
         self._added.clear()
         assert self._ended is not None

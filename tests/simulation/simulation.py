@@ -82,6 +82,7 @@ class Simulation:
         self.faults = FaultPlan() if is_calm else FaultPlan.drawn(draw, self.guarantee)
         self.group.on_assigned = self._wake_zombies
         self.network.on_request = self._strike
+        self.broker.on_lost_markers = self._lose_leaders
         self._ambushes: list[tuple[str, Deed]] = []
         self._is_calm = False
 
@@ -134,6 +135,7 @@ class Simulation:
         self._is_calm = True
         self.network.weather = Weather()
         self.broker.slow_markers = 0.0
+        self.broker.lost_markers = 0.0
         self.network.is_broker_up = True
         for host in self.hosts:
             if host.process is not None:
@@ -296,6 +298,15 @@ class Simulation:
         self.network.is_broker_up = False
         self.world.note("broker", "away", seconds=round(seconds, 2))
         self.world.after(seconds, self._broker_back)
+
+    def lose_markers(self, share: float) -> None:
+        """Have the broker leave out markers of the next transaction, and mostly go away then."""
+        if not self._is_calm:
+            self.broker.lost_markers = share
+
+    def _lose_leaders(self) -> None:
+        if self.world.chance(0.7):
+            self.outage(self.world.random.uniform(0.05, 1.0))
 
     def _broker_back(self) -> None:
         self.network.is_broker_up = True

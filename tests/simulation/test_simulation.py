@@ -36,6 +36,7 @@ MET_AT_LEAST = {
     "compacted": 250,
     "expired": 250,
     "aborted": 200,
+    "lost a marker": 200,
     "fenced": 80,
     "took over": 2_000,
     "committed": 5_000,

@@ -30,13 +30,6 @@ class Entry:
     message: Message | None
     transaction: Transaction | None
 
-    @property
-    def is_visible(self) -> bool:
-        """Whether a reader of committed records gets it, once it is below the stable end."""
-        if self.message is None:
-            return False
-        return self.transaction is None or self.transaction.outcome is True
-
 
 class TopicLog:
     """Entries in offset order; offsets of removed ones stay gaps."""
@@ -48,6 +41,8 @@ class TopicLog:
         self.start = 0
         self.end = 0
         self._open: dict[Transaction, int] = {}
+        #: What became of transactions here: a lost marker leaves that to the producer's next one.
+        self._outcomes: dict[Transaction, bool | None] = {}
 
     def append(self, messages: Sequence[Message], transaction: Transaction | None = None) -> int:
         """Store a record batch, whole; the offset of its first record."""
@@ -60,10 +55,18 @@ class TopicLog:
         return base
 
     def mark(self, transaction: Transaction) -> None:
-        """Write the marker that ends a transaction here."""
+        """Write the marker that ends a transaction here, and what hangs of its producer."""
         self.entries.append(Entry(self.end, None, transaction))
         self.end += 1
-        self._open.pop(transaction, None)
+        for one in [one for one in self._open if one.producer_id == transaction.producer_id]:
+            del self._open[one]
+            self._outcomes[one] = transaction.outcome
+
+    def _is_visible(self, entry: Entry) -> bool:
+        """Whether a reader of committed records gets it, once it is below the stable end."""
+        if entry.message is None:
+            return False
+        return entry.transaction is None or self._outcomes.get(entry.transaction) is True
 
     @property
     def stable_end(self) -> int:
@@ -81,7 +84,7 @@ class TopicLog:
                 break
             if len(found) == records_max:
                 return found, entry.offset
-            if entry.is_visible or (not committed and entry.message is not None):
+            if self._is_visible(entry) or (not committed and entry.message is not None):
                 found.append(self._record(entry))
         return found, max(position, limit)
 
@@ -111,7 +114,11 @@ class TopicLog:
         before = min(before, self.stable_end)
         last: dict[bytes | None, int] = {}
         for entry in self.entries:
-            if entry.offset < self.stable_end and entry.is_visible and entry.message is not None:
+            if (
+                entry.offset < self.stable_end
+                and self._is_visible(entry)
+                and entry.message is not None
+            ):
                 last[entry.message[0]] = entry.offset
         self.entries = [
             entry

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from aiokafka.errors import KafkaConnectionError, KafkaError, RequestTimedOutError
 from aiokafka.structs import ConsumerRecord
 
+from streamapp.engine.app import OUTPUTS_INTERVAL_S
 from streamapp.engine.engine import Engine
 from streamapp.engine.outside import Outside
 from streamapp.engine.partition import OutputTopics, Scorer
@@ -106,6 +107,7 @@ class SimulatedWorker:
             self._score,
             self._tick,
             self._commit,
+            self._verify_outputs,
         )
         tasks = [asyncio.ensure_future(part()) for part in parts]
         while not (self._must_stop or self.engine.failure or any(task.done() for task in tasks)):
@@ -194,13 +196,19 @@ class SimulatedWorker:
         if assignment is not None and offsets:
             await self._commit_offsets(assignment.generation, offsets)
 
+    async def _verify_outputs(self) -> None:
+        while True:
+            await asyncio.sleep(OUTPUTS_INTERVAL_S)
+            await self.engine.verify_outputs()
+
     async def _commit(self) -> None:
         while True:
             await asyncio.sleep(_COMMIT_INTERVAL_S)
-            moved = self.engine.committable()
-            if not moved or self._assignment is None:
+            assignment = self._assignment
+            if assignment is None:
                 continue
-            if not await self._commit_offsets(self._assignment.generation, moved):
+            moved = self.engine.committable()
+            if moved and not await self._commit_offsets(assignment.generation, moved):
                 self.engine.tell_again(moved)
 
     async def _commit_offsets(self, generation: int, offsets: dict[int, int]) -> bool:

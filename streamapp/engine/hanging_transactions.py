@@ -1,0 +1,290 @@
+"""Settles transactions that the broker has not ended everywhere, before a new owner goes on.
+
+What hangs is aborted; then what `settlement` says is missing is written in one transaction.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import structlog
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+from aiokafka.structs import ConsumerRecord
+
+from streamapp.engine import metrics
+from streamapp.engine.partition_log import LogError, PartitionLog
+from streamapp.engine.record_batch import Messages
+from streamapp.engine.recovery import RecoveryError
+from streamapp.engine.settlement import Evidence, Settlement, Topics, message, settlement
+from streamapp.engine.store import PARTITION_STATE_KEY, Store
+
+log = structlog.get_logger()
+
+#: Where the last committed record of a partition is looked for first: this far before the end.
+_REACH_RECORDS: Final = 16
+_REACH_GROWTH: Final = 8
+_POLL_MS: Final = 20
+_READ_RECORDS_MAX: Final = 4096
+#: Replicas may be this late in showing the end of a transaction.
+_MARKER_WAIT_S: Final = 1.0
+#: The markers of the transaction that ends what hangs may be lost as well.
+_ABORTS_MAX: Final = 3
+_ABORT_WAIT_S: Final = 5.0
+_LOOK_AGAIN_S: Final = 0.05
+
+NewConsumer = Callable[..., AIOKafkaConsumer]
+Ends = dict[TopicPartition, int]
+
+
+async def settle(
+    topics: Topics,
+    stores: Mapping[int, Store],
+    logs: Mapping[int, PartitionLog],
+    client: Mapping[str, Any],
+    timeout_s: float,
+    new_consumer: NewConsumer = AIOKafkaConsumer,
+) -> dict[int, RecoveryError]:
+    """Make what stands about each partition agree. The logs are open: nobody else writes.
+
+    timeout_s: bounds the time without an answer. Returns the partitions that can't go on. Raises
+    LogError, RecoveryError or KafkaError where the broker does not answer.
+    """
+    refused: dict[int, RecoveryError] = {}
+    if not stores:
+        return refused
+    async with _readers(topics, client, timeout_s, new_consumer) as readers:
+        hanging = await readers.hanging(stores)
+        evidence = await readers.evidence({p: one.changelog_offset for p, one in stores.items()})
+        for partition, found in evidence.items():
+            ends = {
+                tp: end
+                for tp, end in hanging.items()
+                if tp.partition == partition and found.tails[tp.topic]  # else it has just ended
+            }
+            todo = settlement(topics, found)
+            if not ends and not todo:
+                continue
+            _report(partition, ends, todo)
+            if not await _end(readers, logs[partition], ends, found):
+                refused[partition] = _still_hanging(ends)
+            elif todo:
+                changelog = TopicPartition(topics.changelog, partition)
+                await _write(readers, logs[partition], changelog, todo)
+    return refused
+
+
+async def _end(readers: "_Readers", output: PartitionLog, ends: Ends, found: Evidence) -> bool:
+    """Abort what hangs: a transaction of the same producer that is aborted takes it along.
+
+    It has to have a record in each place; one that stands there anyway is as good as any.
+    """
+    again = {tp.topic: Messages.of([message(found.tails[tp.topic][0])]) for tp in ends}
+    for _ in range(_ABORTS_MAX if ends else 0):
+        await output.abort(again)
+        if await readers.are_stable(ends, _ABORT_WAIT_S):
+            return True
+    return not ends
+
+
+async def _write(
+    readers: "_Readers", output: PartitionLog, changelog: TopicPartition, todo: Settlement
+) -> None:
+    for topic, messages in todo.outputs.items():
+        await output.append(topic, Messages.of(messages))
+    output.cut()
+    last = await output.commit(todo.state, todo.source_offset + 1)
+    if not await readers.are_stable({changelog: last + 1}, _ABORT_WAIT_S):
+        raise LogError(f"a commit to {changelog.topic}[{changelog.partition}] does not show")
+
+
+def _report(partition: int, ends: Ends, todo: Settlement) -> None:
+    metrics.TRANSACTIONS_SETTLED.inc()
+    log.warning(
+        "unended_transaction_settled",
+        partition=partition,
+        hanging=sorted(tp.topic for tp in ends),
+        written_again={topic: len(messages) for topic, messages in todo.outputs.items()},
+        state_items=len(todo.state),
+        source_offset=todo.source_offset,
+    )
+
+
+def _still_hanging(ends: Ends) -> RecoveryError:
+    found = ", ".join(f"{tp.topic}[{tp.partition}]" for tp in ends)
+    return RecoveryError(
+        f"a transaction of another producer than the worker's hangs in {found}: find it by "
+        f"kafka-transactions.sh find-hanging, end it by kafka-transactions.sh abort, then start "
+        f"the worker again",
+        "outputs",
+    )
+
+
+class UndecidedWatch:
+    """Looks now and then whether readers of committed records get all that was committed."""
+
+    def __init__(
+        self, topics: Topics, client: Mapping[str, Any], new_consumer: NewConsumer
+    ) -> None:
+        self._topics = topics
+        self._client = client
+        self._new_consumer = new_consumer
+        self._undecided: Ends = {}
+
+    async def look(self, committed: Mapping[int, int]) -> LogError | None:
+        """What was undecided at the last look and still is: only a takeover can settle it.
+
+        committed: the source offset that each partition has committed, by the worker's own account.
+        """
+        try:
+            async with _readers(
+                self._topics, self._client, _ABORT_WAIT_S, self._new_consumer
+            ) as readers:
+                shown, ends = await readers.ends(committed)
+                for partition, offset in committed.items():
+                    source = TopicPartition(self._topics.source, partition)
+                    shown[source], ends[source] = await readers.group_offset(source) or 0, offset
+        except KafkaError:  # a broker that is away says nothing
+            return None
+        stuck = [tp for tp, end in self._undecided.items() if shown.get(tp, end) < end]
+        self._undecided = {tp: end for tp, end in ends.items() if shown[tp] < end}
+        if not stuck:
+            return None
+        return LogError(
+            f"the broker has not ended a transaction in {stuck[0].topic}[{stuck[0].partition}]: "
+            f"the worker ends, and settles it when it is started again"
+        )
+
+
+@asynccontextmanager
+async def _readers(
+    topics: Topics,
+    client: Mapping[str, Any],
+    timeout_s: float,
+    new_consumer: NewConsumer,
+) -> AsyncIterator["_Readers"]:
+    options = {**client, "group_id": topics.group, "enable_auto_commit": False}
+    committed = new_consumer(**options, isolation_level="read_committed", fetch_max_wait_ms=100)
+    every = new_consumer(**options, isolation_level="read_uncommitted", fetch_max_wait_ms=100)
+    try:
+        await committed.start()
+        await every.start()
+        yield _Readers(topics, committed, every, timeout_s)
+    finally:
+        await every.stop()
+        await committed.stop()
+
+
+class _Readers:
+    """Two readers of what transactions have written: of what is committed, and of everything."""
+
+    def __init__(
+        self,
+        topics: Topics,
+        committed: AIOKafkaConsumer,
+        every: AIOKafkaConsumer,
+        timeout_s: float,
+    ) -> None:
+        self._topics = topics
+        self._committed = committed
+        self._every = every
+        self._timeout_s = timeout_s
+
+    async def ends(self, partitions: Iterable[int]) -> tuple[Ends, Ends]:
+        """Ends for readers of committed records, and of all."""
+        places = [TopicPartition(t, p) for p in partitions for t in self._topics.written]
+        stable = await self._committed.end_offsets(places)
+        return stable, await self._every.end_offsets(places)
+
+    async def hanging(self, partitions: Iterable[int]) -> Ends:
+        """Up to where records stay undecided, of each place where any do."""
+        stable, ends = await self.ends(partitions)
+        late = {tp: end for tp, end in ends.items() if stable[tp] < end}
+        return {} if await self.are_stable(late, _MARKER_WAIT_S) else late
+
+    async def are_stable(self, ends: Mapping[TopicPartition, int], wait_s: float) -> bool:
+        """Whether readers of committed records get up to these offsets, in time."""
+        deadline = asyncio.get_running_loop().time() + wait_s
+        while ends:
+            stable = await self._committed.end_offsets(list(ends))
+            if all(stable[tp] >= end for tp, end in ends.items()):
+                break
+            if asyncio.get_running_loop().time() > deadline:
+                return False
+            await asyncio.sleep(_LOOK_AGAIN_S)
+        return True
+
+    async def evidence(self, applied: Mapping[int, int]) -> dict[int, Evidence]:
+        """What stands about each partition, given its local store's changelog offset."""
+        stable, ends = await self.ends(applied)
+        begins = await self._committed.beginning_offsets(list(stable))
+        last = await self._last_committed(begins, stable)
+        starts = {tp: last[tp].offset + 1 if tp in last else begins[tp] for tp in ends}
+        tails = await self._read(self._every, starts, ends)
+        return {
+            partition: Evidence(
+                {tp.topic: one for tp, one in last.items() if tp.partition == partition},
+                {tp.topic: found for tp, found in tails.items() if tp.partition == partition},
+                await self.group_offset(TopicPartition(self._topics.source, partition)),
+                offset,
+            )
+            for partition, offset in applied.items()
+        }
+
+    async def group_offset(self, source: TopicPartition) -> int | None:
+        """What the group has committed of a source partition."""
+        offset: int | None = await self._committed.committed(source)
+        return offset
+
+    async def _last_committed(
+        self, begins: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]
+    ) -> dict[TopicPartition, ConsumerRecord]:
+        """Of each place, looked for further and further before its end."""
+        last: dict[TopicPartition, ConsumerRecord] = {}
+        reach, waiting = _REACH_RECORDS, [tp for tp, end in ends.items() if begins[tp] < end]
+        while waiting:
+            starts = {tp: max(begins[tp], ends[tp] - reach) for tp in waiting}
+            for tp, records in (await self._read(self._committed, starts, ends)).items():
+                wanted = [one for one in records if self._is_wanted(one)]
+                if wanted:
+                    last[tp] = wanted[-1]
+            waiting = [tp for tp in waiting if tp not in last and begins[tp] < starts[tp]]
+            reach *= _REACH_GROWTH
+        return last
+
+    def _is_wanted(self, record: ConsumerRecord) -> bool:
+        is_of_changelog = record.topic == self._topics.changelog
+        return not is_of_changelog or bool(record.key == PARTITION_STATE_KEY)
+
+    async def _read(
+        self,
+        consumer: AIOKafkaConsumer,
+        starts: Mapping[TopicPartition, int],
+        ends: Mapping[TopicPartition, int],
+    ) -> dict[TopicPartition, list[ConsumerRecord]]:
+        """Records from start to end of each place."""
+        found: dict[TopicPartition, list[ConsumerRecord]] = {tp: [] for tp in starts}
+        waiting = [tp for tp in starts if starts[tp] < ends[tp]]
+        consumer.assign(waiting)
+        for tp in waiting:
+            consumer.seek(tp, starts[tp])
+        heard_at = asyncio.get_running_loop().time()
+        while waiting:
+            records = await consumer.getmany(
+                *waiting, timeout_ms=_POLL_MS, max_records=_READ_RECORDS_MAX
+            )
+            for tp, some in records.items():
+                found[tp] += [one for one in some if one.offset < ends[tp]]
+            reached = {tp: await consumer.position(tp) for tp in waiting}
+            still = [tp for tp in waiting if reached[tp] < ends[tp]]
+            now = asyncio.get_running_loop().time()
+            heard_at = now if records or len(still) < len(waiting) else heard_at
+            if still and now - heard_at > self._timeout_s:
+                raise RecoveryError(
+                    f"no record of {still[0].topic}[{still[0].partition}] for "
+                    f"{self._timeout_s:.0f} s: check that the broker is up, then start the worker "
+                    f"again"
+                )
+            waiting = still
+        return found
