@@ -79,6 +79,9 @@ class Sender:
                 **kafka.librdkafka(),
                 **QUIET,
                 "enable.idempotence": True,
+                # With more, a message sent just after its topic was made has once been reported
+                # as delivered that no partition held (librdkafka 2.16.1, Kafka 4.3.1).
+                "max.in.flight.requests.per.connection": 1,
                 "partitioner": "murmur2_random",
                 "linger.ms": 5,
                 "queue.buffering.max.messages": 1_000_000,
