@@ -123,13 +123,7 @@ def quick() -> list[Row]:
             workers=2,
             settings=_OUTLIVING,
         ),
-        Row(
-            "broker restarted, killed -9",
-            faults.in_turn((faults.restart_broker, 1), (faults.kill_broker, 1)),
-            1,
-            workers=2,
-            breaks_broker=True,
-        ),
+        Row("broker killed -9", faults.kill_broker, 1, workers=2, breaks_broker=True),
     ]
 
 
