@@ -1,5 +1,6 @@
 """The Faust application: one agent over the source topic, signals that move the engine."""
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import faust
@@ -7,6 +8,7 @@ import structlog
 from faust.types import TP
 
 from streamapp.engine.engine import COMMIT_INTERVAL_S, Engine
+from streamapp.engine.feeds import Feeds
 from streamapp.engine.settings import WorkerSettings
 from streamapp.engine.transport import BatchingOptions, BatchSchema, Consumer, TableRegistry
 from streamapp.kafka.settings import KafkaSettings
@@ -65,7 +67,7 @@ def create_app(
     )
     app.batching = BatchingOptions(source_topic, settings.batch_records_max, engine)
     source = app.topic(source_topic, schema=BatchSchema(), internal=False)
-    _attach_agent(app, engine, source)
+    _attach_agent(app, engine, source, settings.batch_records_max)
     _attach_signals(app, engine, source_topic)
     _attach_timers(app, engine, settings, source_topic)
     return app
@@ -88,19 +90,27 @@ def faust_auth(kafka: KafkaSettings) -> dict[str, Any]:
     return {"broker_credentials": credentials}
 
 
-def _attach_agent(app: ScoringApp, engine: Engine, source: Any) -> None:
+def _attach_agent(app: ScoringApp, engine: Engine, source: Any, records_max: int) -> None:
+    async def score_batch(partition: int, records: Sequence[Any], generation: int) -> None:
+        await engine.score(partition, records, generation)
+        if engine.is_stopped(partition):
+            cast(Consumer, app.consumer).pause_stopped()
+
+    def note(partition: int, error: Exception) -> None:
+        log.error("scoring_failed", partition=partition, exc_info=error)
+        engine.failure = engine.failure or error
+
+    feeds = Feeds(score_batch, records_max, note)
+
     @app.agent(source, name="score")
     async def score(stream: Any) -> None:
         async for event in stream.events():
             message, fetched = event.message, event.value
             try:
                 if cast(Consumer, app.consumer).is_next(message.tp, fetched):
-                    await engine.score(message.partition, fetched.records, message.generation_id)
-                if engine.is_stopped(message.partition):
-                    cast(Consumer, app.consumer).pause_stopped()
+                    await feeds.put(message.partition, fetched.records, message.generation_id)
             except Exception as error:  # restarting the agent alone would lose the batch
-                log.exception("scoring_failed", partition=message.partition)
-                engine.failure = engine.failure or error
+                note(message.partition, error)
                 return
 
 

@@ -1,6 +1,7 @@
 """The engine: partitions of this worker, from assignment over scoring to release."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -63,7 +64,8 @@ class Engine:
         #: Partitions that are not scored, and why. Too many dead letters stop one for good, also
         #: when it comes back after a rebalance; the other reasons are looked at again then.
         self._stopped: dict[int, RecoveryError | DeadLetterLimitError] = {}
-        self._scoring = asyncio.Lock()
+        #: One batch of a partition at a time; held while it is given back, too.
+        self._turns: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._generation = -1
         self._committed: dict[int, int] = {}
         self._done: dict[int, int | None] = {}
@@ -221,11 +223,10 @@ class Engine:
         self._stopped = {
             p: error for p, error in self._stopped.items() if error.reason == "dead_letters"
         }
-        async with self._scoring:
-            outcomes = await asyncio.gather(
-                *(task.close(self._settings.shutdown_timeout_s) for task in tasks.values()),
-                return_exceptions=True,
-            )
+        outcomes = await asyncio.gather(
+            *(self._give_back(partition, task) for partition, task in tasks.items()),
+            return_exceptions=True,
+        )
         for partition, outcome in zip(tasks, outcomes, strict=True):
             if isinstance(outcome, BaseException):
                 log.warning("last_checkpoint_failed", partition=partition, error=str(outcome))
@@ -233,6 +234,10 @@ class Engine:
         return self._unless_transactional(
             {p: task.committable for p, task in tasks.items() if task.committable is not None}
         )
+
+    async def _give_back(self, partition: int, task: PartitionTask) -> None:
+        async with self._turns[partition]:
+            await task.close(self._settings.shutdown_timeout_s)
 
     async def stop(self) -> None:
         """Close the producer; partitions must have been released."""
@@ -242,8 +247,11 @@ class Engine:
     async def score(
         self, partition: int, records: Sequence[ConsumerRecord], generation: int
     ) -> None:
-        """Score a batch, unless it was fetched for an assignment that is over."""
-        async with self._scoring:
+        """Score a batch, unless it was fetched for an assignment that is over.
+
+        Partitions don't wait for each other.
+        """
+        async with self._turns[partition]:
             task = self._tasks.get(partition)
             if task is None or generation != self._generation or partition in self._stopped:
                 return
@@ -293,15 +301,27 @@ class Engine:
 
     async def quiesce(self) -> None:
         """Return when no batch is being scored."""
-        async with self._scoring:
-            pass
+        for turn in list(self._turns.values()):
+            async with turn:
+                pass
 
     def tick(self) -> None:
-        """Start the checkpoints that are due; raises what a running one met."""
-        for partition, task in self._tasks.items():
-            running = task.start_checkpoint()
-            if running is not None:
-                running.add_done_callback(partial(self._note_failure, partition))
+        """Start the checkpoints that are due, the partitions' one after the other.
+
+        At once they would be in each other's way at the broker.
+        """
+        loop = asyncio.get_running_loop()
+        apart_s = self._settings.checkpoint_interval_ms / 1000 / max(len(self._tasks), 1)
+        for place, (partition, task) in enumerate(self._tasks.items()):
+            if not task.is_clean:
+                loop.call_later(place * apart_s, self._start_checkpoint, partition, task)
+
+    def _start_checkpoint(self, partition: int, task: PartitionTask) -> None:
+        if self._tasks.get(partition) is not task:
+            return  # given back meanwhile
+        running = task.start_checkpoint()
+        if running is not None:
+            running.add_done_callback(partial(self._note_failure, partition))
 
     def _note_failure(self, partition: int, task: "asyncio.Task[None]") -> None:
         if task.cancelled() or self.failure is not None:

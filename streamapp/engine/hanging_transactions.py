@@ -14,7 +14,8 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 
 from streamapp.engine import metrics
-from streamapp.engine.partition_log import LogError, PartitionLog
+from streamapp.engine.outbox import LogError
+from streamapp.engine.partition_log import PartitionLog
 from streamapp.engine.record_batch import Messages
 from streamapp.engine.recovery import RecoveryError
 from streamapp.engine.settlement import Evidence, Settlement, Topics, message, settlement

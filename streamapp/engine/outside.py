@@ -8,10 +8,11 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer
 
 from streamapp.engine.local_state import open_or_begin_anew
 from streamapp.engine.store import Store
+from streamapp.engine.transactional_producer import TransactionalProducer
 
 
 async def no_topic_ids(_topics: Sequence[str]) -> Mapping[str, str]:
@@ -26,7 +27,7 @@ class Outside:
     open_store: from the directory and the name of the changelog it must be a copy of.
     """
 
-    producer: Callable[..., AIOKafkaProducer] = AIOKafkaProducer
+    producer: Callable[..., TransactionalProducer] = TransactionalProducer
     consumer: Callable[..., AIOKafkaConsumer] = AIOKafkaConsumer
     open_store: Callable[[Path, str], Store] = open_or_begin_anew
     topic_ids: Callable[[Sequence[str]], Awaitable[Mapping[str, str]]] = no_topic_ids

@@ -22,7 +22,8 @@ from aiokafka.structs import ConsumerRecord
 from streamapp.domain.verdict import SEVERITIES
 from streamapp.engine import metrics
 from streamapp.engine.dead_letter_limit import DeadLetterLimit
-from streamapp.engine.partition_log import LogError, PartitionLog
+from streamapp.engine.outbox import LogError
+from streamapp.engine.partition_log import PartitionLog
 from streamapp.engine.profile_table import ProfileTable
 from streamapp.engine.record_batch import Header, Messages, encoded_headers
 from streamapp.engine.store import PARTITION_STATE_KEY, Store

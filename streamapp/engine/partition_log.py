@@ -4,42 +4,23 @@
 exactly-once (one transactional producer per source partition) and at-least-once.
 """
 
-import asyncio
-import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.errors import IllegalOperation, KafkaError
 
-from streamapp.engine.record_batch import Messages, RecordBatch, batched
+from streamapp.engine.outbox import ANSWER_TIMEOUT_S, RECORD_BYTES_MAX, Outbox, answered, confirm
+from streamapp.engine.record_batch import Messages
 from streamapp.engine.store import PARTITION_STATE_KEY
+from streamapp.engine.transactional_producer import TransactionalProducer
 from streamapp.scoring.verdicts import SourcePartition
-
-#: A batch is sent before it grows past this: a broker's default limit is 1,048,588 bytes.
-BATCH_BYTES: Final = 1_000_000
-
-#: One record may be larger: a refused message of the broker's largest size, with our headers.
-#: Topics that take such records are created with this limit.
-RECORD_BYTES_MAX: Final = 2 * 1024 * 1024
 
 #: Profiles of a checkpoint that has to be one record batch: with a scored batch's worth more they
 #: stay below RECORD_BYTES_MAX.
 WHOLE_PROFILES_MAX: Final = 384
 
-#: Output held back while a commit runs; beyond it scoring waits. Some 20,000 verdicts.
-PENDING_BYTES_MAX: Final = 32 * 1024 * 1024
-
 #: Header of a partition's state in the changelog: the id of the topic whose records it counts.
 SOURCE_ID_HEADER: Final = "source_id"
-
-#: A broker that has not answered for this long is treated as gone.
-ANSWER_TIMEOUT_S: Final = 30.0
-
-
-class LogError(Exception):
-    """The broker did not take what must not be lost; the partition can't go on."""
 
 
 class PartitionLog(Protocol):
@@ -93,71 +74,6 @@ def producer_options(client: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True, slots=True)
-class _Sent:
-    """A record batch on its way."""
-
-    confirmation: "asyncio.Future[Any]"
-    records: int
-
-    @property
-    def last_offset(self) -> int:
-        """Offset of its last record, once confirmed."""
-        return int(self.confirmation.result().offset) + self.records - 1
-
-
-class _Sender:
-    """Packs messages into record batches of one partition number and remembers confirmations."""
-
-    def __init__(
-        self, producer: AIOKafkaProducer, partition: int, *, is_transactional: bool
-    ) -> None:
-        self._producer = producer
-        self._partition = partition
-        self._is_transactional = is_transactional
-        self.unconfirmed: list[asyncio.Future[Any]] = []
-
-    async def send(self, topic: str, blocks: Sequence[Messages]) -> "_Sent":
-        """Send in as few record batches as their size allows; says where the last one went."""
-        sent = None
-        for batch in batched(blocks, BATCH_BYTES):
-            sent = await self._send_batch(topic, batch)
-        assert sent is not None, "there are messages"
-        return sent
-
-    async def send_whole(self, topic: str, messages: Messages) -> "_Sent":
-        """Send as one record batch, which Kafka stores whole or not at all."""
-        return await self._send_batch(topic, [messages])
-
-    async def _send_batch(self, topic: str, blocks: Sequence[Messages]) -> "_Sent":
-        batch = RecordBatch(
-            blocks, int(time.time() * 1000), is_transactional=self._is_transactional
-        )
-        if batch.size() > RECORD_BYTES_MAX:
-            raise LogError(f"a record batch for {topic} is over {RECORD_BYTES_MAX} bytes")
-        partition = self._partition
-        future = await _answered(self._producer.send_batch, batch, topic, partition=partition)
-        self.unconfirmed.append(future)
-        return _Sent(future, batch.record_count())
-
-    def take_unconfirmed(self) -> list[asyncio.Future[Any]]:
-        """Confirmations waited for so far; forgets them."""
-        taken, self.unconfirmed = self.unconfirmed, []
-        return taken
-
-
-async def _confirm(waiting: Sequence[asyncio.Future[Any]]) -> None:
-    """Wait for the broker to confirm. Raises LogError."""
-    if not waiting:
-        return
-    done, pending = await asyncio.wait(waiting, timeout=ANSWER_TIMEOUT_S)
-    if pending:
-        raise LogError(f"the broker has not confirmed output for {ANSWER_TIMEOUT_S:.0f} s")
-    for future in done:
-        if error := future.exception():
-            raise LogError(f"the broker refused output: {error!r}") from error
-
-
 class AtLeastOnceLog:
     """Verdicts are confirmed before the state they led to is appended.
 
@@ -169,45 +85,45 @@ class AtLeastOnceLog:
     def __init__(
         self, producer: AIOKafkaProducer, partition: int, changelog: str, source_id: str = ""
     ) -> None:
-        self._sender = _Sender(producer, partition, is_transactional=False)
+        self._outbox = Outbox(producer, partition, is_transactional=False)
         self._changelog = changelog
         self._source_id = source_id
-        self._cut: list[asyncio.Future[Any]] = []
 
     async def open(self) -> None:
         """Nothing to do: without transactions there is no fence."""
 
     async def append(self, topic: str, messages: Messages) -> None:
-        """Send at once."""
-        await self._sender.send(topic, [messages])
+        """Send when it is this topic's turn."""
+        await self._outbox.put(topic, messages)
 
     def cut(self) -> None:
-        """The confirmations waited for now are those of the next commit."""
-        self._cut = self._sender.take_unconfirmed()
+        """What was appended is confirmed by the next commit."""
+        self._outbox.hold()
 
     async def commit(self, items: Sequence[tuple[bytes, bytes]], position: int) -> int:  # noqa: ARG002
         """Confirm the output, then append the state, whose own bytes hold the position."""
-        await _confirm(self._cut)
+        await self._outbox.send_cut()
+        output = self._outbox.take_unconfirmed()
+        self._outbox.go_on()
+        await confirm(output)
         messages = state_messages(items, self._source_id)
-        sent = await self._sender.send_whole(self._changelog, messages)
-        self._sender.unconfirmed.remove(sent.confirmation)
-        await _confirm([sent.confirmation])
+        sent = await self._outbox.send_whole(self._changelog, messages)
+        await confirm([sent.confirmation])
         return sent.last_offset
 
     async def abort(self, messages: Mapping[str, Messages]) -> None:
         """Nothing to do: there are no transactions."""
 
     async def close(self) -> None:
-        """Nothing of its own to release."""
+        """Send nothing more; the producer is the engine's."""
+        await self._outbox.close()
 
 
 class ExactlyOnceLog:
     """Output, state and source offset of a checkpoint are one Kafka transaction.
 
     The transactional id names the source partition, so a new owner's `open` fences the old one.
-    What is appended while a commit runs waits for the next transaction; what is appended while an
-    earlier batch of the topic is on its way joins the next one, since a partition takes one record
-    batch a round trip.
+    What is appended while a commit runs waits for the next transaction.
     """
 
     is_fenced = True
@@ -219,7 +135,7 @@ class ExactlyOnceLog:
         source: SourcePartition,
         changelog: str,
         transaction_timeout_s: float,
-        new_producer: Callable[..., AIOKafkaProducer] = AIOKafkaProducer,
+        new_producer: Callable[..., TransactionalProducer] = TransactionalProducer,
         source_id: str = "",
     ) -> None:
         self._client = client
@@ -229,18 +145,9 @@ class ExactlyOnceLog:
         self._source = source
         self._changelog = changelog
         self._new_producer = new_producer
-        self._producer: AIOKafkaProducer | None = None
-        self._sender: _Sender | None = None
-        self._cut: list[asyncio.Future[Any]] = []
-        self._cut_blocks: dict[str, list[Messages]] = {}
-        self._pending: dict[str, list[Messages]] = {}
-        self._pending_bytes = 0
-        self._on_its_way: dict[str, asyncio.Future[Any]] = {}
-        self._is_committing = False
+        self._producer: TransactionalProducer | None = None
+        self._outbox: Outbox | None = None
         self._is_begun = False
-        self._commit_over = asyncio.Event()
-        #: Keeps a topic's messages in order where a commit's end and an append meet.
-        self._sending = asyncio.Lock()
 
     async def open(self) -> None:
         """Register the transactional id: aborts what an earlier owner left open, and fences it."""
@@ -250,47 +157,29 @@ class ExactlyOnceLog:
             transactional_id=transactional_id(self._group, source),
             transaction_timeout_ms=self._transaction_timeout_ms,
         )
-        self._sender = _Sender(self._producer, source.partition, is_transactional=True)
-        await _answered(self._producer.start)
+        self._outbox = Outbox(
+            self._producer, source.partition, is_transactional=True, begin=self._begin
+        )
+        await answered(self._producer.start)
 
     async def append(self, topic: str, messages: Messages) -> None:
-        """Send inside the open transaction, or hold back until it is this topic's turn."""
-        if self._is_committing and self._pending_bytes > PENDING_BYTES_MAX:
-            await _answered(self._commit_over.wait)
-        self._pending.setdefault(topic, []).append(messages)
-        self._pending_bytes += int(messages.sizes.sum())
-        before = self._on_its_way.get(topic)
-        is_free = before is None or before.done() or self._pending_bytes > BATCH_BYTES
-        if is_free and not self._is_committing:
-            await self._send_pending(topic)
+        """Send inside the open transaction when it is this topic's turn."""
+        assert self._outbox is not None
+        await self._outbox.put(topic, messages)
 
-    async def _send_pending(self, topic: str) -> None:
-        async with self._sending:
-            blocks = self._pending.pop(topic, [])
-            self._pending_bytes -= sum(int(block.sizes.sum()) for block in blocks)
-            if blocks:
-                await self._begin()
-                await self._send(topic, blocks)
-
-    async def _begin(self) -> None:
+    async def _begin(self, topics: Sequence[str]) -> None:
+        """Begin unless it is; names all that is known to come, for each naming is a round trip."""
         assert self._producer is not None
         if not self._is_begun:
             self._is_begun = True
-            await _answered(self._producer.begin_transaction)
-
-    async def _send(self, topic: str, blocks: Sequence[Messages]) -> _Sent:
-        assert self._sender is not None
-        sent = await self._sender.send(topic, blocks)
-        self._on_its_way[topic] = sent.confirmation
-        return sent
+            named = {*topics, self._changelog}
+            places = [TopicPartition(topic, self._source.partition) for topic in sorted(named)]
+            await answered(self._producer.begin_transaction, places, self._group)
 
     def cut(self) -> None:
         """Hold back what comes from now on; the transaction is what came before."""
-        assert self._sender is not None
-        self._is_committing = True
-        self._commit_over.clear()
-        self._cut = self._sender.take_unconfirmed()
-        self._cut_blocks, self._pending, self._pending_bytes = self._pending, {}, 0
+        assert self._outbox is not None
+        self._outbox.hold()
 
     async def commit(self, items: Sequence[tuple[bytes, bytes]], position: int) -> int:
         """Append the state and the source offset to the transaction and commit it.
@@ -298,46 +187,36 @@ class ExactlyOnceLog:
         After any failure the transaction's fate is unknown: it is not retried, the partition is
         given up, and the next `open` decides.
         """
-        try:
-            state = await self._commit(items, position)
-        finally:
-            self._commit_over.set()
-        self._is_committing = False
-        for topic in list(self._pending):
-            await self._send_pending(topic)
-        return state.last_offset
-
-    async def _commit(self, items: Sequence[tuple[bytes, bytes]], position: int) -> _Sent:
         assert self._producer is not None
-        assert self._sender is not None
-        await self._begin()
-        for topic, blocks in self._cut_blocks.items():
-            await self._send(topic, blocks)
-        state = await self._send(self._changelog, [state_messages(items, self._source_id)])
+        assert self._outbox is not None
+        await self._outbox.send_cut()
+        await self._begin([])
+        state = await self._outbox.send(self._changelog, [state_messages(items, self._source_id)])
         source = TopicPartition(self._source.topic, self._source.partition)
-        offsets = {source: position}
-        await _answered(self._producer.send_offsets_to_transaction, offsets, self._group)
-        await _confirm([*self._cut, *self._sender.take_unconfirmed()])
-        await _answered(self._producer.commit_transaction)
+        await answered(self._producer.send_offsets_to_transaction, {source: position}, self._group)
+        await confirm(self._outbox.take_unconfirmed())
+        await answered(self._producer.commit_transaction)
         self._is_begun = False
-        return state
+        self._outbox.go_on()
+        return state.last_offset
 
     async def abort(self, messages: Mapping[str, Messages]) -> None:
         """Abort a transaction made for it: it takes along what hangs of earlier ones."""
         assert self._producer is not None
-        assert self._sender is not None
-        await self._begin()
+        assert self._outbox is not None
+        await answered(self._producer.begin_transaction)
         for topic, one in messages.items():
-            await self._send(topic, [one])
-        await _confirm(self._sender.take_unconfirmed())
-        await _answered(self._producer.abort_transaction)
-        self._is_begun = False
+            await self._outbox.send(topic, [one])
+        await confirm(self._outbox.take_unconfirmed())
+        await answered(self._producer.abort_transaction)
 
     async def close(self) -> None:
         """Stop the producer; an open transaction is aborted by the next owner's `open`."""
+        if self._outbox is not None:
+            await self._outbox.close()
         if self._producer is not None:
             producer, self._producer = self._producer, None
-            await _answered(producer.stop)
+            await answered(producer.stop)
 
 
 def state_messages(items: Sequence[tuple[bytes, bytes]], source_id: str) -> Messages:
@@ -346,13 +225,3 @@ def state_messages(items: Sequence[tuple[bytes, bytes]], source_id: str) -> Mess
     return Messages.of(
         [(key, value, headers if key == PARTITION_STATE_KEY else ()) for key, value in items]
     )
-
-
-async def _answered(call: Callable[..., Awaitable[Any]], *arguments: Any, **options: Any) -> Any:
-    """The answer to a call on the broker. Raises LogError where it fails or takes too long."""
-    try:
-        return await asyncio.wait_for(call(*arguments, **options), ANSWER_TIMEOUT_S)
-    except TimeoutError as error:
-        raise LogError(f"the broker has not answered for {ANSWER_TIMEOUT_S:.0f} s") from error
-    except (KafkaError, IllegalOperation) as error:  # the latter once a producer was fenced
-        raise LogError(f"the broker refused: {error!r}") from error

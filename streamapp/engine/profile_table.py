@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from streamapp.engine import metrics
 from streamapp.engine.store import Store, user_key
-from streamapp.features.profile import PROFILE, ProfileBlock, empty_profiles, reset, seal, unseal
+from streamapp.features.profile import ProfileBlock, empty_profiles, place, reset, seal_all, unseal
 
 _FIRST_CAPACITY = 1024
 
@@ -82,7 +82,8 @@ class ProfileTable:
     def snapshot(self) -> Snapshot:
         """Sealed bytes of every changed profile, in slot order; their slots are pinned."""
         slots = np.flatnonzero(self._dirty).astype(np.int64)
-        items = [(user_key(self._users[slot]), seal(self._block[slot])) for slot in slots.tolist()]
+        keys = [user_key(self._users[slot]) for slot in slots.tolist()]
+        items = list(zip(keys, seal_all(self._block, slots), strict=True))
         self._dirty[slots] = False
         self._pins[slots] += 1
         return Snapshot(items, slots)
@@ -94,17 +95,16 @@ class ProfileTable:
     def _load(self, users: list[str], wanted: set[str]) -> None:
         self._make_room(len(users), wanted)
         stored = self._store.get_many([user_key(user) for user in users])
-        for user, image in zip(users, stored, strict=True):
-            slot = self._free.pop()
+        images = [unseal(image) for image in stored if image is not None]
+        slots = np.array([self._free.pop() for _ in users], dtype=np.int64)
+        for user, slot in zip(users, slots.tolist(), strict=True):
             self._slot_of[user] = slot
             self._users[slot] = user
-            if image is not None:
-                self._block[slot] = np.frombuffer(unseal(image), dtype=PROFILE)[0]
-            else:
-                reset(self._block, slice(slot, slot + 1))
-        found = sum(image is not None for image in stored)
-        metrics.PROFILE_READS.labels("store").inc(found)
-        metrics.PROFILE_READS.labels("new").inc(len(users) - found)
+        is_known = np.array([image is not None for image in stored])
+        place(self._block, slots[is_known], images)
+        reset(self._block, slots[~is_known])
+        metrics.PROFILE_READS.labels("store").inc(len(images))
+        metrics.PROFILE_READS.labels("new").inc(len(users) - len(images))
 
     def _make_room(self, count: int, wanted: set[str]) -> None:
         if len(self._free) < count and len(self._block) < self._profiles_max:

@@ -8,7 +8,7 @@ of C libraries. Format: Kafka protocol guide, "Record Batch" (magic 2).
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, Final
 
 import cramjam
@@ -40,7 +40,7 @@ _ZSTD_LEVEL: Final = 1
 _RECORD_OVERHEAD: Final = 26
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Messages:
     """Records for a topic as columns; each of `headers` is what `encoded_headers` says of them."""
 
@@ -61,11 +61,16 @@ class Messages:
         """Some of the records, in this order."""
         return Messages(self.keys.take(rows), self.values.take(rows), self.headers.take(rows))
 
-    @property
+    @cached_property
     def sizes(self) -> NDArray[np.int64]:
         """Bytes of each record (n,), or a few more."""
         columns = self.keys.sizes + self.values.sizes + self.headers.sizes
         return np.asarray(columns + _RECORD_OVERHEAD)
+
+    @cached_property
+    def size(self) -> int:
+        """Bytes of all of them, or a few more."""
+        return int(self.sizes.sum())
 
     def __len__(self) -> int:
         return len(self.values)
@@ -99,6 +104,10 @@ def batched(blocks: Sequence[Messages], bytes_max: int) -> Iterator[list[Message
     batch: list[Messages] = []
     room = bytes_max
     for block in blocks:
+        if 0 < block.size <= room:
+            batch.append(block)
+            room -= block.size
+            continue
         ends = np.cumsum(block.sizes)
         start = done = 0
         while start < len(block):
@@ -136,7 +145,7 @@ class RecordBatch:
 
     def size(self) -> int:
         """Bytes of it before compression, or a few more."""
-        return _HEADER_BYTES + sum(int(block.sizes.sum()) for block in self.blocks)
+        return _HEADER_BYTES + sum(block.size for block in self.blocks)
 
     def closed(self) -> bool:
         """Nothing can be added to it."""

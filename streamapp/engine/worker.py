@@ -5,6 +5,7 @@ import contextlib
 import gc
 import os
 import signal
+import sys
 from dataclasses import dataclass, replace
 
 import faust
@@ -83,6 +84,8 @@ def warm_up(model: ModelArtifact) -> None:
     metrics.MODEL_INFO.labels(model.version).set(1)
     gc.collect()
     gc.freeze()
+    # The thread that fetches hands over every few ms; by default it would wait 5 ms for each turn.
+    sys.setswitchinterval(0.001)
     # What a batch makes is freed by reference counts; collecting less often saves 3 % (measured).
     gc.set_threshold(200_000, 20, 100)
 

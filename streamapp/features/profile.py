@@ -1,6 +1,7 @@
 """The user profile: one fixed-layout record of 1 KiB, the same bytes in memory, store and log."""
 
 import zlib
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -85,25 +86,47 @@ class ProfileError(Exception):
 
 def empty_profiles(count: int) -> ProfileBlock:
     """Profiles of users never seen."""
-    block = np.zeros(count, dtype=PROFILE)
+    block = np.empty(count, dtype=PROFILE)
     reset(block, slice(None))
     return block
 
 
-def reset(block: ProfileBlock, slots: slice | NDArray[np.intp]) -> None:
+def _never_seen() -> ProfileBlock:
+    block = np.zeros(1, dtype=PROFILE)
+    block["layout_version"] = LAYOUT_VERSION
+    for name in ("source_offset", "evicted_time_ms", "geo_time_ms"):
+        block[name] = -1
+    return block
+
+
+#: Profiles as bytes without fields: numpy copies those whole, and others field by field.
+_WHOLE: Final = np.dtype(f"V{PROFILE_BYTES}")
+_NEVER_SEEN: Final = _never_seen().view(_WHOLE)
+
+
+def reset(block: ProfileBlock, slots: slice | NDArray[np.integer[Any]]) -> None:
     """Make the profiles at `slots` those of users never seen."""
-    block[slots] = np.zeros((), dtype=PROFILE)
-    block["layout_version"][slots] = LAYOUT_VERSION
-    block["source_offset"][slots] = -1
-    block["evicted_time_ms"][slots] = -1
-    block["geo_time_ms"][slots] = -1
+    block.view(_WHOLE)[slots] = _NEVER_SEEN
+
+
+def place(block: ProfileBlock, slots: NDArray[np.integer[Any]], images: Sequence[bytes]) -> None:
+    """Put stored profiles (n, each of PROFILE_BYTES) at `slots` (n,)."""
+    block.view(_WHOLE)[slots] = np.frombuffer(b"".join(images), _WHOLE)
 
 
 def seal(record: np.void) -> bytes:
     """The stored form: the record's bytes with their CRC-32 written in."""
-    image = record.tobytes()
-    checksum = _checksum_of(image).to_bytes(4, "little")
-    return image[: _CHECKSUM.start] + checksum + image[_CHECKSUM.stop :]
+    return seal_all(np.array([record], PROFILE), np.zeros(1, np.int64))[0]
+
+
+def seal_all(block: ProfileBlock, slots: NDArray[np.integer[Any]]) -> list[bytes]:
+    """The stored forms of the profiles at `slots`."""
+    chosen = block.view(_WHOLE)[slots].tobytes()
+    images = [chosen[at : at + PROFILE_BYTES] for at in range(0, len(chosen), PROFILE_BYTES)]
+    sealed = np.frombuffer(bytearray(chosen), PROFILE)
+    sealed["checksum"] = list(map(_checksum_of, images))
+    whole = sealed.tobytes()
+    return [whole[at : at + PROFILE_BYTES] for at in range(0, len(whole), PROFILE_BYTES)]
 
 
 def unseal(image: bytes) -> bytes:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from streamapp.engine.partition_log import LogError
+from streamapp.engine.outbox import LogError
 from streamapp.engine.record_batch import Message, Messages
 from tests.engine.unpacking import unpacked
 

@@ -11,7 +11,7 @@ from aiokafka.structs import ConsumerRecord
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from streamapp.engine.partition_log import LogError
+from streamapp.engine.outbox import LogError
 from streamapp.engine.store import PARTITION_STATE_KEY, user_key
 from streamapp.scoring.artifact import ModelArtifact
 from tests.engine.fake_log import POINTS, FakeBroker, Point

@@ -2,14 +2,14 @@
 
 import asyncio
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from confluent_kafka.admin import (
     AdminClient,
     AlterConfigOpType,
@@ -24,6 +24,7 @@ from streamapp.engine.record_batch import Message, Messages
 from streamapp.engine.recovery import RecoveryError
 from streamapp.engine.settlement import Topics
 from streamapp.engine.store import PARTITION_STATE_KEY, StateStore, user_key
+from streamapp.engine.transactional_producer import TransactionalProducer
 from streamapp.features.profile import empty_profiles, seal
 from streamapp.kafka.settings import KafkaSettings
 from streamapp.kafka.topics import TopicPlan, ensure_topics
@@ -39,7 +40,7 @@ WRITTEN = ("verdicts", "anomalies", "dlq", "state")
 _VERIFICATION = "transaction.partition.verification.enable"
 
 
-class ForgetfulProducer(AIOKafkaProducer):
+class ForgetfulProducer(TransactionalProducer):
     """Doesn't tell the coordinator of some places, which so get no marker: a broker that verifies
     nothing is left with records that hang there, as it is by what loses markers."""
 
@@ -47,9 +48,12 @@ class ForgetfulProducer(AIOKafkaProducer):
         super().__init__(**options)
         self._forgotten = forgotten
 
-    async def begin_transaction(self) -> None:
+    async def begin_transaction(
+        self, partitions: Iterable[TopicPartition] = (), group: str = ""
+    ) -> None:
         """Begin, as if these had been registered."""
-        await super().begin_transaction()
+        known = [place for place in partitions if place not in self._forgotten]
+        await super().begin_transaction(known, group)
         self._txn_manager.txn_partitions.update(self._forgotten)
 
 
@@ -298,5 +302,6 @@ async def ends(stage: Stage) -> dict[TopicPartition, int]:
 
 async def until_sent(log: ExactlyOnceLog) -> None:
     """What was appended is with the broker."""
-    assert log._sender is not None
-    await asyncio.wait(log._sender.unconfirmed)
+    assert log._outbox is not None
+    while senders := list(log._outbox._senders.values()):
+        await asyncio.wait(senders)

@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from streamapp.engine.dead_letter_limit import DeadLetterLimit, DeadLetterLimitError
-from streamapp.engine.partition_log import LogError
+from streamapp.engine.outbox import LogError
 from streamapp.engine.store import PARTITION_STATE_KEY, StateStore
 from streamapp.scoring.artifact import ModelArtifact
 from tests.engine.fake_log import FakeBroker, Point

@@ -3,6 +3,7 @@
 Each is an engine that differs from the real one in one decision.
 """
 
+import asyncio
 import itertools
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -11,8 +12,9 @@ from unittest.mock import patch
 
 from streamapp.engine import engine
 from streamapp.engine.engine import Engine
+from streamapp.engine.outbox import LogError
 from streamapp.engine.partition import PartitionTask
-from streamapp.engine.partition_log import ExactlyOnceLog, LogError, PartitionLog
+from streamapp.engine.partition_log import ExactlyOnceLog, PartitionLog
 from streamapp.engine.record_batch import Messages
 from streamapp.engine.recovery import RecoveryError
 from streamapp.engine.store import PARTITION_STATE_KEY, Store
@@ -123,9 +125,16 @@ class _UnlockedTask(PartitionTask):
         return len(items)
 
 
-class SnapshotInsideBatch(_MutantEngine):
-    """A checkpoint takes its snapshot without waiting for the batch that is being appended."""
+class _FullLog(_WrappedLog):
+    async def append(self, topic: str, messages: Messages) -> None:
+        await asyncio.sleep(0.01)
+        await self.inner.append(topic, messages)
 
+
+class SnapshotInsideBatch(_MutantEngine):
+    """A checkpoint takes its snapshot without waiting for the batch whose output waits for room."""
+
+    log_type = _FullLog
     task_type = _UnlockedTask
 
 
@@ -202,7 +211,8 @@ class _UncutLog(_WrappedLog):
     def cut(self) -> None:
         self.inner.cut()
         if isinstance(self.inner, ExactlyOnceLog):
-            self.inner._is_committing = False
+            assert self.inner._outbox is not None
+            self.inner._outbox.go_on()
 
 
 class NothingHeldBack(_MutantEngine):

@@ -7,7 +7,7 @@ it sends on in the background when its user has stopped waiting.
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Literal
@@ -81,6 +81,7 @@ class SimulatedProducer:
         self._queue: deque[_Sending] = deque()
         self._sequences: defaultdict[tuple[str, int], int] = defaultdict(int)
         self._added: set[tuple[str, int]] = set()
+        self._to_name: list[tuple[str, int]] = []
         self._offsets: tuple[Mapping[TopicPartition, int], str, asyncio.Future[None]] | None = None
         self._ended: asyncio.Future[None] | None = None
         self._wake: asyncio.Future[None] | None = None
@@ -122,11 +123,14 @@ class SimulatedProducer:
         self._notify()
         return confirmed
 
-    async def begin_transaction(self) -> None:
-        """Begin; the broker hears of it with the first partition."""
+    async def begin_transaction(
+        self, partitions: Iterable[TopicPartition] = (), group: str = ""
+    ) -> None:
+        """Begin; the broker hears of it with the first partition, and is told these beforehand."""
         await self._hesitate()
         assert self._state == "ready", f"Invalid state transition {self._state} -> open"
         self._state = "open"
+        self._to_name = [(place.topic, place.partition) for place in partitions]
         self._ended = self._process.loop.create_future()
 
     async def send_offsets_to_transaction(
@@ -174,7 +178,9 @@ class SimulatedProducer:
 
     async def _send_next(self) -> bool:
         """Do what comes next; True when there will be nothing more."""
-        if self._queue:
+        if self._to_name:
+            await self._name(self._to_name[0])
+        elif self._queue:
             await self._deliver(self._queue[0])
             self._queue.popleft()
         elif self._is_closed:
@@ -191,10 +197,7 @@ class SimulatedProducer:
     async def _deliver(self, sending: _Sending) -> None:
         producer, place = self._known_id(), (sending.topic, sending.partition)
         if self._transactional_id is not None and place not in self._added:
-            await self._answered(
-                "add_partition", lambda: self._broker.add_partition(producer, *place)
-            )
-            self._added.add(place)
+            await self._name(place)
         try:
             base = await self._answered(
                 "produce",
@@ -208,6 +211,12 @@ class SimulatedProducer:
         else:
             if not sending.confirmed.done():
                 sending.confirmed.set_result(Appended(base))
+
+    async def _name(self, place: tuple[str, int]) -> None:
+        producer = self._known_id()
+        await self._answered("add_partition", lambda: self._broker.add_partition(producer, *place))
+        self._added.add(place)
+        self._to_name = [one for one in self._to_name if one != place]
 
     async def _deliver_offsets(self) -> None:
         assert self._offsets is not None

@@ -16,9 +16,9 @@ from aiokafka.structs import ConsumerRecord
 
 from streamapp.engine.app import OUTPUTS_INTERVAL_S
 from streamapp.engine.engine import Engine
+from streamapp.engine.outbox import LogError
 from streamapp.engine.outside import Outside
 from streamapp.engine.partition import OutputTopics, Scorer
-from streamapp.engine.partition_log import LogError
 from streamapp.engine.recovery import RecoveryError
 from streamapp.engine.settings import WorkerSettings
 from tests.simulation.broker import Broker

@@ -1,0 +1,76 @@
+"""Between the application's one stream of batches and the partitions: a queue for each.
+
+A partition that waits for its broker holds up no other, and what arrives for it meanwhile is
+merged, so that a worker under load pays the fixed costs of a batch more rarely.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from aiokafka.structs import ConsumerRecord
+
+#: Full batches that wait for one partition; then the stream waits, and so does fetching.
+BATCHES_WAITING_MAX: Final = 4
+
+Score = Callable[[int, Sequence[ConsumerRecord], int], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class _Feed:
+    """What waits for one partition: records and the generation they were fetched in."""
+
+    waiting: deque[tuple[Sequence[ConsumerRecord], int]] = field(default_factory=deque)
+    records: int = 0
+    room: asyncio.Event = field(default_factory=asyncio.Event)
+    scorer: "asyncio.Task[None] | None" = None
+
+
+class Feeds:
+    """Queues of all partitions. `score` gets each partition's records in their order."""
+
+    def __init__(
+        self, score: Score, records_max: int, failed: Callable[[int, Exception], None]
+    ) -> None:
+        self._score = score
+        self._records_max = records_max
+        self._failed = failed
+        self._feeds: dict[int, _Feed] = {}
+
+    async def put(self, partition: int, records: Sequence[ConsumerRecord], generation: int) -> None:
+        """Have records scored after those before them; waits while too many are."""
+        feed = self._feeds.setdefault(partition, _Feed())
+        while feed.records > BATCHES_WAITING_MAX * self._records_max:
+            feed.room.clear()
+            await feed.room.wait()
+        feed.waiting.append((records, generation))
+        feed.records += len(records)
+        if feed.scorer is None:
+            feed.scorer = asyncio.ensure_future(self._run(partition, feed))
+
+    async def _run(self, partition: int, feed: _Feed) -> None:
+        try:
+            while feed.waiting:
+                records, generation = self._take(feed)
+                await self._score(partition, records, generation)
+                feed.room.set()
+        except Exception as error:
+            feed.waiting.clear()
+            feed.records = 0
+            feed.room.set()
+            self._failed(partition, error)
+        finally:
+            feed.scorer = None
+
+    def _take(self, feed: _Feed) -> tuple[Sequence[ConsumerRecord], int]:
+        """The first that wait, of one generation, as many as make a batch."""
+        records, generation = feed.waiting.popleft()
+        merged = list(records)
+        while feed.waiting and feed.waiting[0][1] == generation:
+            if len(merged) + len(feed.waiting[0][0]) > self._records_max:
+                break
+            merged += feed.waiting.popleft()[0]
+        feed.records -= len(merged)
+        return merged, generation
