@@ -4,30 +4,30 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import IncompatibleBrokerVersion
 from aiokafka.structs import ConsumerRecord
 
 from streamapp.engine import metrics
 from streamapp.engine.dead_letter_limit import DeadLetterLimit, DeadLetterLimitError
 from streamapp.engine.hanging_transactions import UndecidedWatch, settle
-from streamapp.engine.local_state import condemn, partition_directory
+from streamapp.engine.local_state import condemn, condemned, partition_directory
 from streamapp.engine.outside import Outside
 from streamapp.engine.partition import PartitionTask, Scorer
 from streamapp.engine.partition_log import (
     AtLeastOnceLog,
     ExactlyOnceLog,
     PartitionLog,
-    producer_options,
+    started_producer,
 )
 from streamapp.engine.profile_table import ProfileTable
 from streamapp.engine.recovery import RecoveryError, recover, verify_position, verify_source
 from streamapp.engine.settings import WorkerSettings
 from streamapp.engine.settlement import Topics
-from streamapp.engine.store import DamagedStoreError, Origin, Store, StoreError
+from streamapp.engine.store import DamagedStoreError, Origin, Store
 from streamapp.features.profile import ProfileError
 from streamapp.kafka.metadata import TopicError
 from streamapp.scoring.verdicts import SourcePartition
@@ -121,8 +121,7 @@ class Engine:
         logs: dict[int, PartitionLog] = {}
         try:
             for p in partitions:
-                directory = partition_directory(self._settings.state_dir, p)
-                stores[p] = self._outside.open_store(directory, self._changelog)
+                stores[p] = self._outside.open_store(self._directory(p), self._changelog)
             # Fences first: the changelog's end must not move once it has been read.
             logs = {p: await self._new_log(p) for p in stores}
             await asyncio.gather(*(one.open() for one in logs.values()))
@@ -182,6 +181,9 @@ class Engine:
                     f"a topic was deleted and made again while the worker ran: its id was {known} "
                     f"and is {now}; start the worker again to be told what to do"
                 )
+
+    def _directory(self, partition: int) -> Path:
+        return partition_directory(self._settings.state_dir, partition)
 
     def _topics(self) -> Topics:
         outputs = self._scorer.topics
@@ -260,16 +262,7 @@ class Engine:
             except DeadLetterLimitError as error:
                 self._stop(partition, error)
             except (ProfileError, DamagedStoreError) as error:
-                raise self._condemned(partition, error) from error
-
-    def _condemned(self, partition: int, error: object) -> StoreError:
-        """Nothing is served or committed that came from there; the next start begins it anew."""
-        directory = partition_directory(self._settings.state_dir, partition)
-        condemn(directory, str(error))
-        return StoreError(
-            f"local state {directory} is damaged: {error}; the worker ends, and when it is started "
-            f"again the directory is set aside and built again from the changelog"
-        )
+                raise condemned(self._directory(partition), str(error)) from error
 
     def position(self, partition: int, committed: int | None) -> int | None:
         """Where the partition goes on: after its state.
@@ -328,7 +321,7 @@ class Engine:
             return
         error = task.exception()
         is_damage = isinstance(error, DamagedStoreError)
-        self.failure = self._condemned(partition, error) if is_damage else error
+        self.failure = condemned(self._directory(partition), str(error)) if is_damage else error
 
     def committable(self) -> dict[int, int]:
         """Offsets that moved since they were last asked for, unless transactions commit them."""
@@ -383,21 +376,9 @@ class Engine:
                 self._present.source_id,
             )
         if self._producer is None:
-            self._producer = await self._started_producer()
+            self._producer = await started_producer(self._outside.producer, self._client)
         source_id = self._present.source_id
         return AtLeastOnceLog(self._producer, partition, self._changelog, source_id)
-
-    async def _started_producer(self) -> AIOKafkaProducer:
-        """One for all partitions; idempotent where the broker knows how."""
-        producer = self._outside.producer(**producer_options(self._client))
-        try:
-            await producer.start()
-        except IncompatibleBrokerVersion:
-            await producer.stop()
-            options = producer_options(self._client) | {"enable_idempotence": False}
-            producer = self._outside.producer(**options)
-            await producer.start()
-        return producer
 
     def _new_task(self, partition: int, store: Store, output: PartitionLog) -> PartitionTask:
         settings = self._settings

@@ -20,6 +20,7 @@ from streamapp.engine.record_batch import Messages
 from streamapp.engine.recovery import RecoveryError
 from streamapp.engine.settlement import Evidence, Settlement, Topics, message, settlement
 from streamapp.engine.store import PARTITION_STATE_KEY, Store
+from streamapp.scoring import partition_state
 
 log = structlog.get_logger()
 
@@ -57,7 +58,7 @@ async def settle(
         return refused
     async with _readers(topics, client, timeout_s, new_consumer) as readers:
         hanging = await readers.hanging(stores)
-        evidence = await readers.evidence({p: one.changelog_offset for p, one in stores.items()})
+        stable, evidence = await readers.evidence(stores)
         for partition, found in evidence.items():
             ends = {
                 tp: end
@@ -65,13 +66,16 @@ async def settle(
                 if tp.partition == partition and found.tails[tp.topic]  # else it has just ended
             }
             todo = settlement(topics, found)
+            changelog = TopicPartition(topics.changelog, partition)
+            if found.stored > todo.source_offset and found.applied < stable[changelog]:
+                refused[partition] = _ahead(changelog, found.stored, todo.source_offset)
+                continue
             if not ends and not todo:
                 continue
             _report(partition, ends, todo)
             if not await _end(readers, logs[partition], ends, found):
                 refused[partition] = _still_hanging(ends)
             elif todo:
-                changelog = TopicPartition(topics.changelog, partition)
                 await _write(readers, logs[partition], changelog, todo)
     return refused
 
@@ -119,6 +123,19 @@ def _still_hanging(ends: Ends) -> RecoveryError:
         f"kafka-transactions.sh find-hanging, end it by kafka-transactions.sh abort, then start "
         f"the worker again",
         "outputs",
+    )
+
+
+def _stored(store: Store) -> int:
+    state = store.get(PARTITION_STATE_KEY)
+    return -1 if state is None else partition_state.source_offset(state)
+
+
+def _ahead(changelog: TopicPartition, stored: int, committed: int) -> RecoveryError:
+    return RecoveryError(
+        f"the local state goes up to source offset {stored}, {changelog.topic}"
+        f"[{changelog.partition}] to {committed}: the broker has lost a commit, and with it the "
+        f"output; to score it again: streamapp state rebuild --partition {changelog.partition}"
     )
 
 
@@ -216,21 +233,22 @@ class _Readers:
             await asyncio.sleep(_LOOK_AGAIN_S)
         return True
 
-    async def evidence(self, applied: Mapping[int, int]) -> dict[int, Evidence]:
-        """What stands about each partition, given its local store's changelog offset."""
-        stable, ends = await self.ends(applied)
+    async def evidence(self, stores: Mapping[int, Store]) -> tuple[Ends, dict[int, Evidence]]:
+        """Where committed records end, and what stands about each partition."""
+        stable, ends = await self.ends(stores)
         begins = await self._committed.beginning_offsets(list(stable))
         last = await self._last_committed(begins, stable)
         starts = {tp: last[tp].offset + 1 if tp in last else begins[tp] for tp in ends}
         tails = await self._read(self._every, starts, ends)
-        return {
+        return stable, {
             partition: Evidence(
                 {tp.topic: one for tp, one in last.items() if tp.partition == partition},
                 {tp.topic: found for tp, found in tails.items() if tp.partition == partition},
                 await self.group_offset(TopicPartition(self._topics.source, partition)),
-                offset,
+                store.changelog_offset,
+                _stored(store),
             )
-            for partition, offset in applied.items()
+            for partition, store in stores.items()
         }
 
     async def group_offset(self, source: TopicPartition) -> int | None:

@@ -118,6 +118,15 @@ def condemn(directory: Path, detail: str) -> None:
         (directory / CONDEMNED).write_text(detail[:_DETAIL_CHARS_MAX], encoding="utf-8")
 
 
+def condemned(directory: Path, detail: str) -> StoreError:
+    """Condemn a store in use: nothing is served or committed that came from there."""
+    condemn(directory, detail)
+    return StoreError(
+        f"local state {directory} is damaged: {detail}; the worker ends, and when it is started "
+        f"again the directory is set aside and built again from the changelog"
+    )
+
+
 def set_aside(directory: Path, error: DamagedStoreError) -> Path:
     """Move what stands there out of the way; where it is now. Raises StoreError.
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.errors import IncompatibleBrokerVersion
 
 from streamapp.engine.outbox import ANSWER_TIMEOUT_S, RECORD_BYTES_MAX, Outbox, answered, confirm
 from streamapp.engine.record_batch import Messages
@@ -72,6 +73,20 @@ def producer_options(client: Mapping[str, Any]) -> dict[str, Any]:
         # A transaction that begins while the broker still ends the last one is told to come back.
         "retry_backoff_ms": 20,
     }
+
+
+async def started_producer(
+    new_producer: Callable[..., AIOKafkaProducer], client: Mapping[str, Any]
+) -> AIOKafkaProducer:
+    """A producer without transactions; idempotent where the broker knows how."""
+    producer = new_producer(**producer_options(client))
+    try:
+        await producer.start()
+    except IncompatibleBrokerVersion:
+        await producer.stop()
+        producer = new_producer(**producer_options(client) | {"enable_idempotence": False})
+        await producer.start()
+    return producer
 
 
 class AtLeastOnceLog:

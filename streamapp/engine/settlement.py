@@ -47,13 +47,15 @@ class Evidence:
 
     committed: the last committed record (of the changelog: of the partition's state). tails: all
     records behind it, committed or not. group_offset: what the group has committed. applied:
-    changelog offset of the local store, which is written only after a commit.
+    changelog offset of the local store, which is written only after a commit; stored: the source
+    offset of its state, or -1.
     """
 
     committed: Mapping[str, ConsumerRecord]
     tails: Mapping[str, Sequence[ConsumerRecord]]
     group_offset: int | None = None
     applied: int = -1
+    stored: int = -1
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,10 @@ LARGE_RECORD_BYTES = 2 * 1024 * 1024
 _POLL_S = 0.05
 
 
+#: An hour.
+COMPACTION_LAG_MS = 3_600_000
+
+
 @dataclass(frozen=True, slots=True)
 class TopicPlan:
     """A topic as it must be. `required` config is checked on topics that are there already."""
@@ -34,13 +38,15 @@ def worker_topics(topics: TopicSettings, changelog: str) -> list[TopicPlan]:
     ours = {"message.timestamp.type": "LogAppendTime"}
     large = {**ours, "max.message.bytes": str(LARGE_RECORD_BYTES)}
     compacted = {"cleanup.policy": "compact"}
+    # What a takeover needs to settle a transaction has to stand there as long as it may wait.
+    lagging = {"min.compaction.lag.ms": str(COMPACTION_LAG_MS)}
     partitions = topics.partitions
     return [
         TopicPlan(topics.name("transactions"), partitions),
         TopicPlan(topics.name("verdicts"), partitions, ours),
         TopicPlan(topics.name("anomalies"), partitions, ours),
         TopicPlan(topics.name("dead_letters"), partitions, large),
-        TopicPlan(changelog, partitions, {**large, **compacted}, compacted),
+        TopicPlan(changelog, partitions, {**large, **compacted, **lagging}, compacted),
     ]
 
 

@@ -38,9 +38,9 @@ def full() -> list[Row]:
     """Over 300 worker kills, every named point in a row of its own."""
     trapped = partial(Row, is_trapped=True)
     return [
-        Row("kill -9 at random", faults.kill_one, 24),
-        Row("kill -9 at random, static members", faults.kill_one, 40, is_static=True),
-        Row("kill -9 of all at once", faults.kill_all, 60),
+        Row("kill -9 at random", faults.kill_one, 12),
+        Row("kill -9 at random, static members", faults.kill_one, 48, is_static=True),
+        Row("kill -9 of all at once", faults.kill_all, 72),
         *(
             trapped(f"kill -9 {name}", faults.strike_at(point, at_once=3), 12, is_static=True)
             for point, name in CHECKPOINT_POINTS.items()
@@ -55,13 +55,13 @@ def full() -> list[Row]:
             trapped(f"kill -9 {name}", faults.strike_in_rebalance(point, at_once=3), 9)
             for point, name in REBALANCE_POINTS.items()
         ),
-        Row("8 × kill -9 of sinks, of workers too", faults.kill_sinks, 8),
+        Row("6 × kill -9 of sinks, of workers too", faults.kill_sinks, 6),
         Row("rolling restart, static members", faults.roll, 12, is_static=True, rebalances_max=0),
         *_terminations(),
-        Row("workers 1→4→2→3→1", faults.scale, 2, workers=1),
-        Row("SIGSTOP past session (zombie)", faults.zombie, 4),
-        Row("transaction past its timeout", faults.outlive_transaction, 3, settings=_OUTLIVING),
-        Row("broker restarted", faults.restart_broker, 3, breaks_broker=True),
+        Row("workers 1→4→2→3→1", faults.scale, 1, workers=1),
+        Row("SIGSTOP past session (zombie)", faults.zombie, 3),
+        Row("transaction past its timeout", faults.outlive_transaction, 2, settings=_OUTLIVING),
+        Row("broker restarted", faults.restart_broker, 2, breaks_broker=True),
         Row("broker killed -9", faults.kill_broker, 3, breaks_broker=True),
         Row("broker away 60 s", faults.lose_broker(60.0), 1, breaks_broker=True),
     ]
@@ -74,12 +74,12 @@ def _terminations() -> list[Row]:
     in_recovery = partial(faults.strike_in_recovery, by=signal.SIGTERM, at_once=3)
     in_rebalance = partial(faults.strike_in_rebalance, by=signal.SIGTERM, at_once=3)
     return [
-        Row("SIGTERM at random", faults.terminate, 6),
-        Row("SIGTERM at five times the load", faults.terminate, 6, per_s=5 * faults.RATE_PER_S),
-        trapped("SIGTERM in a checkpoint", at(*CHECKPOINT_POINTS), 9),
-        trapped("SIGTERM in recovery", in_recovery(*RECOVERY_POINTS), 12),
-        trapped("SIGTERM in rebalance", in_rebalance(*REBALANCE_POINTS), 6),
-        Row("SIGTERM, broker away", faults.terminate_without_broker, 8, breaks_broker=True),
+        Row("SIGTERM at random", faults.terminate, 4),
+        Row("SIGTERM at five times the load", faults.terminate, 4, per_s=5 * faults.RATE_PER_S),
+        trapped("SIGTERM in a checkpoint", at(*CHECKPOINT_POINTS), 6),
+        trapped("SIGTERM in recovery", in_recovery(*RECOVERY_POINTS), 6),
+        trapped("SIGTERM in rebalance", in_rebalance(*REBALANCE_POINTS), 3),
+        Row("SIGTERM, broker away", faults.terminate_without_broker, 4, breaks_broker=True),
     ]
 
 

@@ -251,6 +251,20 @@ def test_a_commit_that_only_the_local_store_knows_of_stands(stage: Stage) -> Non
     run_async(scenario())
 
 
+def test_a_store_that_holds_more_than_was_kept_stops_its_partition(stage: Stage) -> None:
+    """Its commit was lost and nothing is left of it: going on from there would leave out output."""
+
+    async def scenario() -> None:
+        first = stage.log()
+        await first.open()
+        await stage.checkpoint(first, range(5))
+        stage.store.write(state(range(7)), 2)
+        assert "goes up to source offset 6" in str((await stage.settle(first))[0])
+        await first.close()
+
+    run_async(scenario())
+
+
 def test_where_all_is_ended_nothing_is_written(stage: Stage) -> None:
     """The usual takeover only reads; the first of all, too."""
 

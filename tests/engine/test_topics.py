@@ -51,6 +51,7 @@ def test_missing_topics_are_made(kafka: KafkaSettings, plans: list[TopicPlan]) -
     assert {"LogAppendTime"} == {config["message.timestamp.type"] for config in ours}
     assert "delete" == transactions["cleanup.policy"] == letters["cleanup.policy"]
     assert "compact" == changelog["cleanup.policy"]
+    assert "3600000" == changelog["min.compaction.lag.ms"]
     assert str(2 * 1024 * 1024) == letters["max.message.bytes"] == changelog["max.message.bytes"]
     ensure_topics(kafka, plans, 1)
 

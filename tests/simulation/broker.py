@@ -211,7 +211,9 @@ class Broker:
                 known.current, known.last_outcome = None, outcome
 
         def is_lost() -> bool:
-            return lost_share > 0 and self._world.chance(lost_share)
+            is_lost = lost_share > 0 and self._world.chance(lost_share)
+            transaction.is_torn |= is_lost
+            return is_lost
 
         def mark(topic: str, partition: int) -> None:
             if is_lost():

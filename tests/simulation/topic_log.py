@@ -20,6 +20,8 @@ class Transaction:
     partitions: set[tuple[str, int]] = field(default_factory=set)
     offsets: dict[tuple[str, str, int], int] = field(default_factory=dict)
     markers_due: int = 0
+    #: A marker of it was lost.
+    is_torn: bool = False
 
 
 @dataclass(slots=True)
@@ -110,8 +112,12 @@ class TopicLog:
         )
 
     def compact(self, before: int) -> None:
-        """Keep the last value of each key, below the stable end and `before` only."""
-        before = min(before, self.stable_end)
+        """Keep the last value of each key, below the stable end and `before` only.
+
+        Nor anything from a torn transaction on: the lag of compaction is longer than a run.
+        """
+        torn = [one.offset for one in self.entries if one.transaction and one.transaction.is_torn]
+        before = min(before, self.stable_end, *torn)
         last: dict[bytes | None, int] = {}
         for entry in self.entries:
             if (
