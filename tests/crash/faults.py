@@ -47,29 +47,23 @@ class Row:
     settings: dict[str, str] = field(default_factory=dict)
 
 
-def kill_one(stage: Stage, count: int) -> None:
-    """kill -9 at a random time; every fourth time another one while the first recovers."""
-    until = stage.fleet.kills + count
-    while stage.fleet.kills < until:
-        stage.pause(stage.rng.uniform(0.1, 1.0))
-        first, second = stage.rng.sample(stage.fleet.wanted, 2)
-        since = time.monotonic()
-        stage.fleet.kill(first)
-        if stage.rng.random() < 0.25:
-            stage.pause(stage.rng.uniform(0.2, 4.0))
-            stage.fleet.kill(second)
-        stage.settle(since=since)
+def kill_some(at_once: int) -> Strike:
+    """kill -9 of so many at a random time; now and then of another one while they recover."""
 
+    def strike(stage: Stage, count: int) -> None:
+        until = stage.fleet.kills + count
+        while stage.fleet.kills < until:
+            stage.pause(stage.rng.uniform(0.1, 1.0))
+            shuffled = stage.rng.sample(stage.fleet.wanted, len(stage.fleet.wanted))
+            since = time.monotonic()
+            for worker in shuffled[:at_once]:
+                stage.fleet.kill(worker)
+            if shuffled[at_once:] and stage.rng.random() < 0.25:
+                stage.pause(stage.rng.uniform(0.2, 4.0))
+                stage.fleet.kill(shuffled[at_once])
+            stage.settle(since=since)
 
-def kill_all(stage: Stage, count: int) -> None:
-    """kill -9 of every worker at once."""
-    until = stage.fleet.kills + count
-    while stage.fleet.kills < until:
-        stage.pause(stage.rng.uniform(0.1, 1.0))
-        since = time.monotonic()
-        for worker in stage.fleet.wanted:
-            stage.fleet.kill(worker)
-        stage.settle(since=since)
+    return strike
 
 
 def strike_at(

@@ -38,11 +38,11 @@ def full() -> list[Row]:
     """Over 300 worker kills, every named point in a row of its own."""
     trapped = partial(Row, is_trapped=True)
     return [
-        Row("kill -9 at random", faults.kill_one, 12),
-        Row("kill -9 at random, static members", faults.kill_one, 48, is_static=True),
-        Row("kill -9 of all at once", faults.kill_all, 72),
+        Row("kill -9 at random", faults.kill_some(1), 8),
+        Row("kill -9 of three at random, static members", faults.kill_some(3), 54, is_static=True),
+        Row("kill -9 of all at once", faults.kill_some(4), 64),
         *(
-            trapped(f"kill -9 {name}", faults.strike_at(point, at_once=3), 12, is_static=True)
+            trapped(f"kill -9 {name}", faults.strike_at(point, at_once=4), 12, is_static=True)
             for point, name in CHECKPOINT_POINTS.items()
         ),
         *(
@@ -56,13 +56,13 @@ def full() -> list[Row]:
             for point, name in REBALANCE_POINTS.items()
         ),
         Row("6 × kill -9 of sinks, of workers too", faults.kill_sinks, 6),
-        Row("rolling restart, static members", faults.roll, 12, is_static=True, rebalances_max=0),
+        Row("rolling restart, static members", faults.roll, 8, is_static=True, rebalances_max=0),
         *_terminations(),
         Row("workers 1→4→2→3→1", faults.scale, 1, workers=1),
-        Row("SIGSTOP past session (zombie)", faults.zombie, 3),
+        Row("SIGSTOP past session (zombie)", faults.zombie, 2),
         Row("transaction past its timeout", faults.outlive_transaction, 2, settings=_OUTLIVING),
         Row("broker restarted", faults.restart_broker, 2, breaks_broker=True),
-        Row("broker killed -9", faults.kill_broker, 3, breaks_broker=True),
+        Row("broker killed -9", faults.kill_broker, 2, breaks_broker=True),
         Row("broker away 60 s", faults.lose_broker(60.0), 1, breaks_broker=True),
     ]
 
@@ -74,8 +74,8 @@ def _terminations() -> list[Row]:
     in_recovery = partial(faults.strike_in_recovery, by=signal.SIGTERM, at_once=3)
     in_rebalance = partial(faults.strike_in_rebalance, by=signal.SIGTERM, at_once=3)
     return [
-        Row("SIGTERM at random", faults.terminate, 4),
-        Row("SIGTERM at five times the load", faults.terminate, 4, per_s=5 * faults.RATE_PER_S),
+        Row("SIGTERM at random", faults.terminate, 3),
+        Row("SIGTERM at five times the load", faults.terminate, 3, per_s=5 * faults.RATE_PER_S),
         trapped("SIGTERM in a checkpoint", at(*CHECKPOINT_POINTS), 6),
         trapped("SIGTERM in recovery", in_recovery(*RECOVERY_POINTS), 6),
         trapped("SIGTERM in rebalance", in_rebalance(*REBALANCE_POINTS), 3),
@@ -87,7 +87,7 @@ def quick() -> list[Row]:
     """A few of each on three workers; related faults share a row."""
     trapped = partial(Row, is_trapped=True, workers=3)
     return [
-        Row("kill -9 at random", faults.kill_one, 2, workers=3),
+        Row("kill -9 at random", faults.kill_some(1), 2, workers=3),
         trapped(
             "kill -9 at every point of a checkpoint",
             faults.strike_at(*CHECKPOINT_POINTS),
@@ -132,7 +132,7 @@ def short() -> list[Row]:
     points = faults.in_turn(
         (faults.strike_at(*CHECKPOINT_POINTS, at_once=4), len(CHECKPOINT_POINTS)),
         (faults.strike_in_recovery(*RECOVERY_POINTS, at_once=4), 8),
-        (faults.kill_one, 2),
+        (faults.kill_some(1), 2),
     )
     return [
         Row("kill -9 at points and at random", points, 1, is_static=True, is_trapped=True),
