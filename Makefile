@@ -154,6 +154,10 @@ quality: setup ## measure detection on both development sets, about 5 minutes (D
 	@$(BIN)/streamapp evaluate --test "$(DATA)/sparkov_dev.parquet" --from 2020-01-01 $(ARGS)
 	@$(BIN)/streamapp evaluate --test "$(DATA)/handbook_dev.parquet" --from 2018-07-25 --protocol handbook $(ARGS)
 
+.PHONY: attack
+attack: setup ## replay packed frauds against the half-space trees, guards off and on (ARGS="--sample handbook")
+	@$(BIN)/python -m tests.attack.replay $(ARGS)
+
 .PHONY: fuzz
 fuzz: setup ## fuzz the decoder, guided by coverage (RUNS=1000000 SEED=1)
 	@$(BIN)/python -m tests.stress.fuzz --runs $(RUNS) --seed $(SEED) $(ARGS)

@@ -14,9 +14,10 @@ from streamapp.domain.transaction import epoch_ms
 from streamapp.features.contract import FEATURE_NAMES
 from streamapp.features.profile import seal, unseal
 from streamapp.scoring.byte_column import ByteColumn
-from streamapp.scoring.half_space_trees import HalfSpaceState, score_and_learn
+from streamapp.scoring.half_space_trees import HalfSpaceState
 from streamapp.scoring.json_rows import DECIMALS
 from tests.features.oracle import Interval, Oracle
+from tests.scoring.learning import learn_as_told
 
 FOREST_TOLERANCE = 1e-12
 _LAST_DECIMAL = 1.01 * 10**-DECIMALS
@@ -57,7 +58,7 @@ def _forest(material: Material) -> str:
 
 def _half_space_trees(material: Material) -> str:
     rows = material.features.values
-    ours = score_and_learn(
+    ours = learn_as_told(
         material.trees, HalfSpaceState.empty(material.trees), rows, np.ones(len(rows), np.bool_)
     ).scores
     theirs = _scores_of_river(material)

@@ -60,6 +60,7 @@ def output_stages(material: Material, directory: Path) -> list[Stage]:
 def _risk(material: Material, start: int, stop: int, state: HalfSpaceState) -> RiskBlock:
     return assess(
         material.features.values[start:stop],
+        material.columns.records["user"][start:stop],
         material.features.is_cold[start:stop],
         state,
         material.model,

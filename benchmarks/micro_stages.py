@@ -22,9 +22,10 @@ from streamapp.domain.decode import decode_batch
 from streamapp.features.columns import Columns, columns_of
 from streamapp.features.kernel import compute
 from streamapp.features.profile import PROFILE, seal, unseal
-from streamapp.scoring.half_space_trees import HalfSpaceState, score_and_learn
+from streamapp.scoring.half_space_trees import HalfSpaceState
 from streamapp.scoring.pipeline import Pipeline
 from tests.features.oracle import Oracle
+from tests.scoring.learning import learn_as_told
 
 OURS = "streamapp"
 
@@ -194,7 +195,7 @@ def _trees(material: Material) -> Way:
 
         def run() -> None:
             for start, stop in spans(batch, events):
-                score_and_learn(material.trees, state, rows[start:stop], learn[start:stop])
+                learn_as_told(material.trees, state, rows[start:stop], learn[start:stop])
 
         return run
 

@@ -38,16 +38,16 @@ from streamapp.scoring.admission import AHEAD_MS_MAX, StreamClock
 from streamapp.scoring.artifact import ModelArtifact
 from streamapp.scoring.explanation import Facts, reasons
 from streamapp.scoring.forest import _add_path_lengths
-from streamapp.scoring.half_space_trees import HalfSpaceScores, HalfSpaceState, _walk_rows
+from streamapp.scoring.half_space_loops import learn_rows, score_leaves, walk_rows
+from streamapp.scoring.half_space_trees import USER_SHARE, HalfSpaceScores, HalfSpaceState
 from streamapp.scoring.json_rows import DECIMALS
 from streamapp.scoring.policy import Policy
-from streamapp.scoring.risk import MODES, RiskBlock, contributions
+from streamapp.scoring.risk import FLAGGED_RISK, MODES, RiskBlock, contributions
 from streamapp.scoring.verdicts import recommended_action
 
 _NAN: Final = float("nan")
 _SCALE: Final = 10.0**DECIMALS
 _ONE_SLOT: Final = np.zeros(1, np.int64)
-_LEARN: Final = np.ones(1, np.bool_)
 _encode: Final = msgspec.json.Encoder().encode
 _Row: Final = msgspec.defstruct(
     "_Row", [(field.name, object) for field in msgspec.structs.fields(Verdict)], gc=False
@@ -85,6 +85,7 @@ class EventScorer:
         self._curves = [ScalarCurves.of(model.curves[mode]) for mode in MODES]
         self._denominator = len(model.forest.leaves) * model.forest.normaliser
         self._score_max = float(model.half_space_trees.score_max)
+        self._quota = max(int(USER_SHARE * model.half_space_trees.window), 1)
         self._make_arrays()
         self._fixed = self._fixed_arguments()
 
@@ -103,6 +104,8 @@ class EventScorer:
         self._place, self._first_offset = np.zeros(1, np.int64), np.zeros(1, np.int64)
         self._first_risk, self._first_flags = np.zeros(1, np.uint16), np.zeros(1, np.uint8)
         self._forest_sum, self._half_space_score = np.zeros(1), np.zeros(1)
+        self._leaves = np.zeros((len(self._model.half_space_trees.features), 1), np.uint16)
+        self._is_flagged, self._user = np.zeros(1, np.bool_), np.zeros(1, np.uint32)
 
     def _fixed_arguments(self) -> tuple[Any, ...]:
         """What every call of the kernel is given, made once: building it costs microseconds."""
@@ -120,7 +123,7 @@ class EventScorer:
             self._rounded,
             (forest.features, forest.thresholds, forest.leaves),
             (trees.features, trees.thresholds, trees.columns, trees.lower, trees.upper),
-            _LEARN,
+            self._leaves,
             self._forest_sum,
             self._half_space_score,
         )
@@ -143,6 +146,7 @@ class EventScorer:
         raw = (2.0 ** -(path / self._denominator), half_space)
         mode, is_late = self._is_cold.item(), self._is_late.item()
         log_p, share, risk, severity = risk_of(self._curves[mode], raw, is_warm)
+        self._learn(transaction.user_id, is_flagged=risk >= FLAGGED_RISK)
         place = self._place.item()
         self._ring_risk[place] = round(risk * 100)
         self._ring_flags[place] = severity | mode << 2 | is_late << 3
@@ -176,22 +180,36 @@ class EventScorer:
             name_hash(transaction.merchant_category),
             name_hash(transaction.country),
             name_hash(transaction.device_id),
+            0,  # no feature depends on it
         )
 
     def _compute(self, is_warm: bool) -> None:
-        trees, state = self._model.half_space_trees, self._half_space
         _score_event(
             self._clock.time_ms,
             self._score_max if is_warm else 0.0,
-            state.leaf_scores,
-            state.latest,
+            self._half_space.leaf_scores,
             *self._fixed,
         )
-        if self._status.item() == APPLIED:
-            state.position += 1
-            state.learned += 1
-            if state.position == trees.window:
-                state.turn_window(trees)
+
+    def _learn(self, user: str, *, is_flagged: bool) -> None:
+        trees, state = self._model.half_space_trees, self._half_space
+        self._is_flagged[0], self._user[0] = is_flagged, name_hash(user)
+        _, learned, _, state.seen = learn_rows(
+            self._leaves,
+            0,
+            self._is_flagged,
+            self._user,
+            trees.window - state.position,
+            self._quota,
+            trees.window,
+            state.seen,
+            state.taught,
+            state.latest,
+        )
+        state.position += learned
+        state.learned += learned
+        if state.position == trees.window:
+            state.turn_window(trees)
 
     def _explain(
         self,
@@ -275,7 +293,6 @@ def _score_event(
     stream_time_ms: int,
     score_max: float,
     leaf_scores: Any,
-    latest: Any,
     event: Any,
     limits: Any,
     found: Any,
@@ -283,7 +300,7 @@ def _score_event(
     rounded: Any,
     forest: Any,
     trees: Any,
-    learn: Any,
+    leaves: Any,
     forest_sum: Any,
     half_space_score: Any,
 ) -> None:
@@ -302,5 +319,5 @@ def _score_event(
         rounded[column] = np.rint(values[0, column] * _SCALE) / _SCALE + 0.0
     forest_sum[0] = 0.0
     _add_path_lengths(*forest, narrow, forest_sum)
-    half_space_score[0] = 0.0
-    _walk_rows(*trees, leaf_scores, score_max, values, learn, latest, half_space_score)
+    walk_rows(*trees, values, leaves)
+    score_leaves(leaves, 0, leaf_scores, score_max, half_space_score)

@@ -14,6 +14,15 @@ DUPLICATES = Counter("streamapp_duplicates_total", "Transactions seen before for
 FENCED_EVENTS = Counter(
     "streamapp_fenced_events_total", "Replayed events whose profile already holds them."
 )
+CROWDING_EVENTS = Counter(
+    "streamapp_crowding_events_total",
+    "Events that taught the half-space trees nothing, for their user had taught enough.",
+)
+HALF_SPACE_ORDER = Gauge(
+    "streamapp_half_space_order",
+    "How far the last window ranks traffic as the reference does: 1 to -1, below 0 inverted.",
+    ["partition"],
+)
 BATCH_RECORDS = Histogram(
     "streamapp_batch_records", "Records scored at once.", buckets=(1, 4, 16, 64, 256, 512, 1024)
 )

@@ -9,6 +9,7 @@ is computed again from the same state: the same bytes.
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -94,6 +95,7 @@ class PartitionTask:
         #: snapshot: so a snapshot never holds half a batch.
         self._step = asyncio.Lock()
         self._failure: Exception | None = None
+        metrics.HALF_SPACE_ORDER.labels(source.partition).set(math.nan)  # until a window is full
 
     @property
     def position(self) -> int | None:
@@ -302,3 +304,6 @@ def _count(partition: int, records: int, scored: ScoredBatch, seconds: float) ->
     metrics.LATE_EVENTS.inc(scored.late)
     metrics.DUPLICATES.inc(scored.duplicates)
     metrics.FENCED_EVENTS.inc(scored.fenced)
+    metrics.CROWDING_EVENTS.inc(scored.crowding)
+    if scored.orders:
+        metrics.HALF_SPACE_ORDER.labels(partition).set(min(scored.orders))

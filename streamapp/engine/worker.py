@@ -74,11 +74,11 @@ async def _settled(plan: WorkerPlan) -> WorkerPlan:
 def warm_up(model: ModelArtifact) -> None:
     """Compile or load every kernel before the first payment waits for it.
 
-    Enough events to fill a window of the half-space trees, all of them explained.
+    Enough events, of enough users, to fill a window of the half-space trees; all are explained.
     """
     events = [
-        {"tx_id": str(i), "user_id": "warm-up", "amount": 1.0 + i, "timestamp": i * 1000}
-        for i in range(model.half_space_trees.window + 2)
+        {"tx_id": str(i), "user_id": f"warm-up {i % 50}", "amount": 1.0, "timestamp": i * 1000}
+        for i in range(2 * model.half_space_trees.window)
     ]
     Pipeline(model, Policy(explain_severity=Severity.LOW)).score(events)
     metrics.MODEL_INFO.labels(model.version).set(1)

@@ -27,6 +27,7 @@ EVENT: Final = np.dtype(
         ("category", "<u4"),
         ("country", "<u4"),
         ("device", "<u4"),
+        ("user", "<u4"),
     ]
 )
 
@@ -70,6 +71,7 @@ def columns_of(
     records["category"] = [name_hash(one.merchant_category) for one in transactions]
     records["country"] = [name_hash(one.country) for one in transactions]
     records["device"] = [name_hash(one.device_id) for one in transactions]
+    records["user"] = [name_hash(one.user_id) for one in transactions]
     return Columns(records)
 
 

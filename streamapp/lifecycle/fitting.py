@@ -6,7 +6,7 @@ order of its partitions, and the tail curves are fitted on those scores.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -21,8 +21,15 @@ from streamapp.scoring.forest import COLUMNS_MAX, IsolationForestArrays
 from streamapp.scoring.half_space_trees import (
     HalfSpaceState,
     HalfSpaceTreesArrays,
+    Judge,
     score_and_learn,
 )
+
+#: Share of the reference that teaches the half-space trees nothing, as risks do that are flagged.
+FLAGGED_SHARE: Final = 0.02
+
+#: Rows whose leaves are counted at once; 400 KB of leaves.
+_COUNTED_ROWS: Final = 4_096
 
 _LIBRARIES: Final = ("scikit-learn", "river", "numpy")
 
@@ -50,6 +57,7 @@ class FitSettings:
 def fit(
     rows: NDArray[np.float64],
     feature_names: Sequence[str],
+    users: NDArray[np.uint32],
     is_cold: NDArray[np.bool_],
     partitions: Sequence[NDArray[np.int64]],
     inputs: Sequence[str],
@@ -62,18 +70,22 @@ def fit(
 ) -> ModelArtifact:
     """Train and calibrate on a reference; the same arguments give the same artifact.
 
-    rows (n, d): the features of the reference, finite, named by feature_names. is_cold (n): rows
-    scored in cold-start mode. partitions: row numbers of each partition in record order, for the
-    half-space trees learn per partition. inputs: the features the models look at. Raises
-    ValueError where the reference is too small or not finite.
+    rows (n, d): the features of the reference, finite, named by feature_names. users (n): a hash of
+    each row's user. is_cold (n): rows scored in cold-start mode. partitions: row numbers of each
+    partition in record order, for the half-space trees learn per partition. inputs: the features
+    the models look at. Raises ValueError where the reference is too small or not finite.
     """
     settings = settings or FitSettings()
     _check_reference(rows, feature_names, inputs, is_cold)
     columns = np.array([list(feature_names).index(name) for name in inputs], np.int64)
     forest = grow_forest(rows, columns, seed, settings)
     trees = plant_half_space_trees(rows, columns, seed, settings)
-    half_space_raw, is_warm = _score_partitions(trees, rows, partitions)
-    raw = np.stack([forest.score(rows.astype(np.float32)), half_space_raw], axis=1)
+    trees = replace(trees, usual=usual_masses(trees, rows))
+    forest_raw = forest.score(rows.astype(np.float32))
+    # There is no risk to flag by before there are curves; the forest's own comes near.
+    is_flagged = forest_raw >= np.quantile(forest_raw, 1 - FLAGGED_SHARE)
+    half_space_raw, is_warm = _score_partitions(trees, rows, users, is_flagged, partitions)
+    raw = np.stack([forest_raw, half_space_raw], axis=1)
     known = _fit_curves(raw, is_warm, ~is_cold, settings.mode_rows_min)
     if known is None:
         raise ValueError(
@@ -167,6 +179,15 @@ def half_space_trees_from_river(
     return HalfSpaceTreesArrays(features, thresholds, columns, lower, upper, model.window_size)
 
 
+def usual_masses(trees: HalfSpaceTreesArrays, rows: NDArray[np.float64]) -> NDArray[np.uint16]:
+    """The masses (T, leaves) of a window whose events are spread over the leaves as rows are."""
+    counts = np.zeros(trees.masses_shape, np.int64)
+    for start in range(0, len(rows), _COUNTED_ROWS):
+        for tree, leaves in enumerate(trees.leaves(rows[start : start + _COUNTED_ROWS])):
+            counts[tree] += np.bincount(leaves, minlength=counts.shape[1])
+    return np.round(counts * (trees.window / len(rows))).astype(np.uint16)
+
+
 def robust_limits(
     values: NDArray[np.float64], calm_share: float, limit_share: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -256,14 +277,20 @@ def _round_down(threshold: float) -> np.float32:
 def _score_partitions(
     trees: HalfSpaceTreesArrays,
     rows: NDArray[np.float64],
+    users: NDArray[np.uint32],
+    is_flagged: NDArray[np.bool_],
     partitions: Sequence[NDArray[np.int64]],
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     scores, is_warm = np.zeros(len(rows), np.float64), np.zeros(len(rows), np.bool_)
     for numbers in partitions:
-        state = HalfSpaceState.empty(trees)
-        batch = score_and_learn(trees, state, rows[numbers], np.ones(len(numbers), np.bool_))
+        state, judge = HalfSpaceState.empty(trees), _as_flagged(is_flagged[numbers])
+        batch = score_and_learn(trees, state, rows[numbers], users[numbers], judge)
         scores[numbers], is_warm[numbers] = batch.scores, batch.warm
     return scores, is_warm
+
+
+def _as_flagged(is_flagged: NDArray[np.bool_]) -> Judge:
+    return lambda at, _scores, _warm: is_flagged[at]
 
 
 def _fit_curves(

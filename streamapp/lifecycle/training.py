@@ -56,12 +56,14 @@ class Reference:
     """Reference traffic as training needs it.
 
     rows (n, d) float64: features named by FEATURE_NAMES, in the order they were read. amounts (n).
-    is_cold (n): rows of users too new for a profile. partitions: row numbers of each partition of
-    each source, in record order. refused: records that were no transactions.
+    users (n) uint32: a hash of each row's user. is_cold (n): rows of users too new for a profile.
+    partitions: row numbers of each partition of each source, in record order. refused: records that
+    were no transactions.
     """
 
     rows: NDArray[np.float64]
     amounts: NDArray[np.float64]
+    users: NDArray[np.uint32]
     is_cold: NDArray[np.bool_]
     partitions: list[NDArray[np.int64]]
     refused: int
@@ -80,6 +82,7 @@ class _Gathered:
 
     values: list[NDArray[np.float64]] = field(default_factory=list)
     amounts: list[NDArray[np.float64]] = field(default_factory=list)
+    users: list[NDArray[np.uint32]] = field(default_factory=list)
     is_cold: list[NDArray[np.bool_]] = field(default_factory=list)
     count: int = 0
     refused: int = 0
@@ -98,8 +101,9 @@ def read_reference(sources: Sequence[Iterable[Records]], time_zone: str = "UTC")
     if gathered.count == 0:
         raise TrainingError("there is not one transaction to train on")
     rows = np.concatenate(gathered.values)
-    amounts = np.concatenate(gathered.amounts)
-    return Reference(rows, amounts, np.concatenate(gathered.is_cold), partitions, gathered.refused)
+    amounts, users = np.concatenate(gathered.amounts), np.concatenate(gathered.users)
+    is_cold = np.concatenate(gathered.is_cold)
+    return Reference(rows, amounts, users, is_cold, partitions, gathered.refused)
 
 
 def train(
@@ -120,6 +124,7 @@ def train(
         return fit(
             reference.rows,
             FEATURE_NAMES,
+            reference.users,
             reference.is_cold,
             reference.partitions,
             inputs,
@@ -144,7 +149,8 @@ def reference_severities(model: ModelArtifact, reference: Reference) -> list[int
     for numbers in reference.partitions:
         state = HalfSpaceState.empty(model.half_space_trees)
         modes = reference.is_cold[numbers].astype(np.uint8)
-        risk = assess(reference.rows[numbers], modes, state, model, DEFAULT_CUTOFFS)
+        rows, users = reference.rows[numbers], reference.users[numbers]
+        risk = assess(rows, users, modes, state, model, DEFAULT_CUTOFFS)
         counts += np.bincount(risk.severity, minlength=len(SEVERITIES))
     return [int(count) for count in counts]
 
@@ -168,6 +174,7 @@ def _read_records(
     numbers = np.arange(gathered.count, gathered.count + len(applied))
     gathered.values.append(batch.features.values[applied])
     gathered.amounts.append(batch.columns.records["amount"][applied])
+    gathered.users.append(batch.columns.records["user"][applied])
     gathered.is_cold.append(batch.features.is_cold[applied].astype(np.bool_))
     gathered.count += len(applied)
     gathered.refused += len(batch.dead_letters)

@@ -23,7 +23,7 @@ from streamapp.scoring.calibration import EnsembleCurves, TailCurve
 from streamapp.scoring.forest import IsolationForestArrays
 from streamapp.scoring.half_space_trees import HalfSpaceTreesArrays
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 MANIFEST: Final = "manifest.json"
 
 #: Far above any manifest (4 KB) and any array file (200 KB for 100 trees) we write.
@@ -99,7 +99,7 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class _Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    format: Literal[1]
+    format: Literal[2]
     version: str
     feature_contract: str
     feature_names: tuple[str, ...]
@@ -125,6 +125,7 @@ _FILES: Final[dict[str, tuple[str, int]]] = {
     "half_space_columns.npy": ("<i8", 1),
     "half_space_lower.npy": ("<f8", 1),
     "half_space_upper.npy": ("<f8", 1),
+    "half_space_usual.npy": ("<u2", 2),
     "typical.npy": ("<f8", 1),
     **{f"curve_{mode}_{member}.npy": ("<f8", 2) for mode, member in _CURVES},
 }
@@ -164,6 +165,7 @@ def load(directory: Path) -> ModelArtifact:
 
 def _arrays_of(artifact: ModelArtifact) -> dict[str, NDArray[Any]]:
     forest, trees = artifact.forest, artifact.half_space_trees
+    assert trees.usual is not None, "only trees with the masses of usual traffic are saved"
     arrays: dict[str, NDArray[Any]] = {
         "forest_features.npy": forest.features,
         "forest_thresholds.npy": forest.thresholds,
@@ -174,6 +176,7 @@ def _arrays_of(artifact: ModelArtifact) -> dict[str, NDArray[Any]]:
         "half_space_columns.npy": trees.columns,
         "half_space_lower.npy": trees.lower,
         "half_space_upper.npy": trees.upper,
+        "half_space_usual.npy": trees.usual,
         "typical.npy": artifact.typical,
     }
     for mode, curves in artifact.curves.items():
@@ -307,6 +310,7 @@ def _assemble(manifest: _Manifest, arrays: dict[str, NDArray[Any]]) -> ModelArti
             lower=arrays["half_space_lower.npy"],
             upper=arrays["half_space_upper.npy"],
             window=manifest.half_space_window,
+            usual=arrays["half_space_usual.npy"],
         ),
         curves={
             "model": _assemble_curves(manifest, arrays, "model"),

@@ -171,7 +171,9 @@ def _tail_slope(
     if len(scores) == 1:
         return 0.0
     first = min(int(np.searchsorted(-at_least, -_TAIL_SCORES)), len(scores) - 2)
-    return float((log_p[-1] - log_p[first]) / (scores[-1] - scores[first]))
+    slope = float(log_p[-1] - log_p[first]) / float(scores[-1] - scores[first])
+    # Scores that are all but equal would give infinity.
+    return max(slope, -float(np.finfo(np.float64).max))
 
 
 @kernel

@@ -8,7 +8,9 @@ from typing import Final
 from streamapp.scoring.admission import StreamClock
 from streamapp.scoring.half_space_trees import HalfSpaceState, HalfSpaceTreesArrays
 
-LAYOUT_VERSION: Final = 1
+#: Layout 1 lacked what users have taught; its trees begin anew.
+LAYOUT_VERSION: Final = 2
+_READ_VERSIONS: Final = (1, 2)
 
 # layout version, CRC-32 of the rest, source offset, stream time, run of refusals, model
 _HEADER: Final = struct.Struct("<HxxIqqI64s")
@@ -58,9 +60,9 @@ class PartitionState:
         Masses learned for another model's trees mean nothing to these: they start anew.
         """
         verify(image)
-        _, _, offset, time_ms, ahead_run, _ = _HEADER.unpack_from(image)
+        layout, _, offset, time_ms, ahead_run, _ = _HEADER.unpack_from(image)
         clock = StreamClock(time_ms, ahead_run)
-        if stored_model(image) != model_version:
+        if stored_model(image) != model_version or layout != LAYOUT_VERSION:
             return cls(model_version, HalfSpaceState.empty(trees), offset, clock)
         half_space = HalfSpaceState.from_bytes(trees, image[_HEADER.size :])
         return cls(model_version, half_space, offset, clock)
@@ -76,7 +78,7 @@ def verify(image: bytes) -> None:
     layout, checksum, *_ = _HEADER.unpack_from(image)
     if _checksum_of(image) != checksum:
         raise PartitionStateError("partition state checksum differs: the bytes are damaged")
-    if layout != LAYOUT_VERSION:
+    if layout not in _READ_VERSIONS:
         raise PartitionStateError(
             f"state layout {layout}; this build reads {LAYOUT_VERSION}", is_layout=True
         )

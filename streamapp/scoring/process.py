@@ -42,7 +42,8 @@ class ScoredBatch:
 
     rows: index of each verdict's record; payloads (verdict v1 in JSON) and severities
     (0 LOW to 3 CRITICAL) run beside it. refused_rows: index of each dead letter's record.
-    touched: slots whose profile changed, each once.
+    touched: slots whose profile changed, each once. crowding: events that taught the half-space
+    trees nothing, for their user had taught enough. orders: that of each window the trees filled.
     """
 
     rows: list[int]
@@ -54,6 +55,8 @@ class ScoredBatch:
     fenced: int
     late: int
     duplicates: int
+    crowding: int
+    orders: list[float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,8 @@ def process(
     features, slots = batch.features, batch.slots
     applied = np.flatnonzero(features.status == APPLIED)
     values, modes = features.values[applied], features.is_cold[applied]
-    risk = assess(values, modes, state.half_space, model, policy.cutoffs)
+    users = batch.columns.records["user"][applied]
+    risk = assess(values, users, modes, state.half_space, model, policy.cutoffs)
     _keep_decisions(profiles, slots[applied], features, applied, risk, batch.columns)
     writer = VerdictWriter(records.source, model, policy)
     rows, payloads, severities = _write(writer, batch, applied, risk)
@@ -101,6 +105,8 @@ def process(
         fenced=int((features.status == FENCED).sum()),
         late=int(features.is_late.sum()),
         duplicates=int((features.status == DUPLICATE).sum()),
+        crowding=risk.half_space.crowding,
+        orders=risk.half_space.orders,
     )
 
 

@@ -13,12 +13,16 @@ from streamapp.scoring.attribution import (
     surprise_shares,
 )
 from streamapp.scoring.calibration import (
+    DEFAULT_CUTOFFS,
     combined_log_tail,
     risk_score,
     severity_codes,
     tail_share,
 )
 from streamapp.scoring.half_space_trees import HalfSpaceScores, HalfSpaceState, score_and_learn
+
+#: A risk from here on, the top 2 % of reference traffic, teaches the half-space trees nothing.
+FLAGGED_RISK: Final = DEFAULT_CUTOFFS[0]
 
 #: Verdict modes that have curves of their own; a row's mode is its index here.
 MODES: Final = get_args(CalibratedMode)
@@ -46,22 +50,26 @@ class RiskBlock:
 
 def assess(
     values: NDArray[np.float64],
+    users: NDArray[np.uint32],
     mode: NDArray[np.uint8],
     half_space: HalfSpaceState,
     model: ModelArtifact,
     cutoffs: tuple[float, float, float],
+    flagged_risk: float = FLAGGED_RISK,
 ) -> RiskBlock:
-    """Score feature rows (n, d) of modes (n) in order; the half-space trees learn them."""
+    """Score feature rows (n, d) of users (n, by hash) and modes (n) in order.
+
+    The half-space trees learn the rows whose risk stays below flagged_risk.
+    """
     assert np.isfinite(values).all(), "a feature is not finite"
-    everyone = np.ones(len(values), dtype=np.bool_)
-    trees = score_and_learn(model.half_space_trees, half_space, values, everyone)
-    raw = np.stack([model.forest.score(values.astype(np.float32)), trees.scores], axis=1)
-    available = np.stack([everyone, trees.warm], axis=1)
-    log_p, combined = _calibrate(raw, available, mode, model)
-    risk = risk_score(combined)
+    opinions = _Opinions(values, mode, model, flagged_risk)
+    trees = score_and_learn(
+        model.half_space_trees, half_space, values, np.ascontiguousarray(users), opinions.judge
+    )
+    log_p, risk = opinions.log_p, opinions.risk
     return RiskBlock(
         values=values,
-        raw=raw,
+        raw=opinions.raw,
         log_p=log_p,
         share=tail_share(log_p.ravel()).reshape(log_p.shape),
         is_warm=trees.warm,
@@ -72,24 +80,42 @@ def assess(
     )
 
 
-def _calibrate(
-    raw: NDArray[np.float64],
-    available: NDArray[np.bool_],
-    mode: NDArray[np.uint8],
-    model: ModelArtifact,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """log p of each member (n, 2) and of the ensemble (n), each row by its mode's curves."""
-    log_p = np.zeros(raw.shape)
-    combined = np.zeros(len(raw))
-    for index, name in enumerate(MODES):
-        at = np.flatnonzero(mode == index)
-        if len(at) == 0:
-            continue
-        curves = model.curves[name]
-        log_p[at, FOREST] = curves.isolation_forest.log_tail(raw[at, FOREST])
-        log_p[at, HALF_SPACE] = curves.half_space_trees.log_tail(raw[at, HALF_SPACE])
-        combined[at] = combined_log_tail(curves.combined, log_p[at], available[at])
-    return log_p, combined
+class _Opinions:
+    """What is thought of a batch: by the forest at once, by the trees window by window."""
+
+    def __init__(
+        self,
+        values: NDArray[np.float64],
+        mode: NDArray[np.uint8],
+        model: ModelArtifact,
+        flagged_risk: float,
+    ) -> None:
+        self._curves = [(model.curves[name], mode == at) for at, name in enumerate(MODES)]
+        self._flagged_risk = flagged_risk
+        self.raw = np.zeros((len(values), 2))
+        self.log_p = np.zeros((len(values), 2))
+        self.risk = np.zeros(len(values))
+        self.raw[:, FOREST] = model.forest.score(values.astype(np.float32))
+        for curves, is_mode in self._curves:
+            if is_mode.any():
+                self.log_p[is_mode, FOREST] = curves.isolation_forest.log_tail(
+                    self.raw[is_mode, FOREST]
+                )
+
+    def judge(
+        self, at: slice, scores: NDArray[np.float64], warm: NDArray[np.bool_]
+    ) -> NDArray[np.bool_]:
+        """Which rows are flagged, now that the half-space trees have scored them."""
+        self.raw[at, HALF_SPACE] = scores
+        log_p, combined = self.log_p[at], np.zeros(len(scores))
+        available = np.stack([np.ones_like(warm), warm], axis=1)
+        for curves, is_mode in self._curves:
+            rows = np.flatnonzero(is_mode[at])
+            if len(rows):
+                log_p[rows, HALF_SPACE] = curves.half_space_trees.log_tail(scores[rows])
+                combined[rows] = combined_log_tail(curves.combined, log_p[rows], available[rows])
+        self.risk[at] = risk = risk_score(combined)
+        return risk >= self._flagged_risk
 
 
 def contributions(

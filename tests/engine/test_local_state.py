@@ -79,8 +79,9 @@ def put_raw(directory: Path, key: bytes, value: bytes) -> None:
 
 
 def newer_state() -> bytes:
-    """A whole partition state of layout 2."""
-    return partition_state.moved(b"\2" + bytes(91), 7)
+    """A whole partition state of the layout after ours."""
+    layout = bytes([partition_state.LAYOUT_VERSION + 1])
+    return partition_state.moved(layout + bytes(91), 7)
 
 
 DAMAGES: dict[str, tuple[Fault, Callable[[Path], object]]] = {

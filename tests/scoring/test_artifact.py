@@ -34,6 +34,7 @@ def fitted(seed: int = 3, **changes: object) -> ModelArtifact:
     arguments = {
         "rows": rows,
         "feature_names": NAMES,
+        "users": np.arange(2_000, dtype=np.uint32),
         "is_cold": rng.random(2_000) < 0.3,
         "partitions": [np.arange(0, 2_000, 2), np.arange(1, 2_000, 2)],
         "inputs": ("log_amount", "velocity", "flag"),
@@ -177,7 +178,7 @@ def test_a_manifest_cannot_point_elsewhere(saved: Path, name: str) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        lambda manifest: manifest.update(format=2),
+        lambda manifest: manifest.update(format=1),
         lambda manifest: manifest.update(surprise=1),
         lambda manifest: manifest.pop("inputs"),
         lambda manifest: manifest["files"]["typical.npy"].update(bytes=10**12),
@@ -189,7 +190,7 @@ def test_a_manifest_of_another_shape_is_refused(
 ) -> None:
     """Formats, fields and sizes are checked before any file is opened."""
     rewrite(saved, change)
-    with pytest.raises(ArtifactError, match="not a manifest of format 1"):
+    with pytest.raises(ArtifactError, match="not a manifest of format 2"):
         load(saved)
 
 

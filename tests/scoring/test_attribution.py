@@ -18,8 +18,8 @@ from streamapp.scoring.half_space_trees import (
     HalfSpaceScores,
     HalfSpaceState,
     HalfSpaceTreesArrays,
-    score_and_learn,
 )
+from tests.scoring.learning import learn_as_told
 
 WIDTH, UNUSED = 7, 3
 COLUMNS = np.array([0, 1, 2, 4, 5, 6])
@@ -44,7 +44,7 @@ def trees() -> HalfSpaceTreesArrays:
 
 
 def scored(trees: HalfSpaceTreesArrays, rows: NDArray[np.float64]) -> HalfSpaceScores:
-    return score_and_learn(trees, HalfSpaceState.empty(trees), rows, np.ones(len(rows), bool))
+    return learn_as_told(trees, HalfSpaceState.empty(trees), rows, np.ones(len(rows), bool))
 
 
 @given(st.integers(0, 100), st.sampled_from([0.1, 1.0, 30.0]))
@@ -110,7 +110,7 @@ def test_contributions_do_not_depend_on_the_batch(
     whole, _ = half_space_contributions(trees, scored(trees, rows), rows, np.arange(450))
     state, parts = HalfSpaceState.empty(trees), []
     for part in np.split(rows, sorted(cuts)):
-        batch = score_and_learn(trees, state, part, np.ones(len(part), bool))
+        batch = learn_as_told(trees, state, part, np.ones(len(part), bool))
         contributions, _ = half_space_contributions(trees, batch, part, np.arange(len(part)))
         parts.append(contributions)
     assert whole.tobytes() == np.concatenate(parts).tobytes()

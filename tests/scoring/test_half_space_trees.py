@@ -1,5 +1,6 @@
 """The compiled half-space trees are River's, bit for bit, however the stream is cut."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,9 @@ from streamapp.lifecycle.fitting import half_space_trees_from_river
 from streamapp.scoring.half_space_trees import (
     HalfSpaceState,
     HalfSpaceTreesArrays,
-    score_and_learn,
     state_bytes,
 )
+from tests.scoring.learning import learn_as_told
 
 
 def river(**options: Any) -> HalfSpaceTrees:
@@ -59,7 +60,7 @@ def scores_in_batches(
     """Scores of the stream cut at `cuts`, the state stored and read back at every cut."""
     state, scores = HalfSpaceState.empty(trees), []
     for part, mask in zip(np.split(rows, cuts), np.split(learn, cuts), strict=True):
-        scores.append(score_and_learn(trees, state, part, mask).scores)
+        scores.append(learn_as_told(trees, state, part, mask).scores)
         state = HalfSpaceState.from_bytes(trees, state.to_bytes(trees))
     return np.concatenate(scores), state
 
@@ -135,7 +136,7 @@ def test_the_state_does_not_depend_on_the_cuts(
 def test_rows_are_warm_from_the_first_full_window_on(trees: HalfSpaceTreesArrays) -> None:
     """Until 50 events are learned the score is 0 and not warm; the 51st is scored."""
     rows = rows_of(np.random.default_rng(2), 120, 5)
-    batch = score_and_learn(trees, HalfSpaceState.empty(trees), rows, np.ones(120, bool))
+    batch = learn_as_told(trees, HalfSpaceState.empty(trees), rows, np.ones(120, bool))
     assert [False] * 50 + [True] * 70 == batch.warm.tolist()
     assert not batch.scores[:50].any()
     assert (batch.scores[50:] > 0).all()
@@ -146,12 +147,13 @@ def test_rows_are_warm_from_the_first_full_window_on(trees: HalfSpaceTreesArrays
 def test_an_event_that_is_not_learned_leaves_the_state_as_it_was(
     trees: HalfSpaceTreesArrays,
 ) -> None:
-    """Scoring alone changes nothing."""
+    """Scoring alone changes no mass; that the event was seen is counted."""
     rows = rows_of(np.random.default_rng(3), 80, 5)
     _, state = scores_in_batches(trees, rows, np.ones(80, bool), [])
-    before = state.to_bytes(trees)
-    score_and_learn(trees, state, rows, np.zeros(80, bool))
-    assert before == state.to_bytes(trees)
+    before, state.seen = state.to_bytes(trees), 0
+    learn_as_told(trees, state, rows, np.zeros(80, bool))
+    assert 30 == state.seen
+    assert before == replace(state, seen=30).to_bytes(trees)
 
 
 def test_what_lies_outside_the_limits_scores_as_the_limit(trees: HalfSpaceTreesArrays) -> None:
@@ -168,7 +170,7 @@ def test_a_copy_goes_its_own_way(trees: HalfSpaceTreesArrays) -> None:
     _, state = scores_in_batches(trees, rows, np.ones(130, bool), [])
     before, copied = state.to_bytes(trees), state.copy()
     assert state == copied
-    score_and_learn(trees, copied, rows, np.ones(130, bool))
+    learn_as_told(trees, copied, rows, np.ones(130, bool))
     assert before == state.to_bytes(trees)
     assert state != copied
 

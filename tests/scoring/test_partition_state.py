@@ -1,5 +1,6 @@
 """Stored partition state is read back whole, or refused; another model starts anew."""
 
+import zlib
 from dataclasses import replace
 
 import numpy as np
@@ -7,12 +8,14 @@ import pytest
 
 from streamapp.scoring.admission import StreamClock
 from streamapp.scoring.artifact import ModelArtifact
-from streamapp.scoring.half_space_trees import HalfSpaceState, score_and_learn
+from streamapp.scoring.half_space_trees import HalfSpaceState
 from streamapp.scoring.partition_state import (
+    LAYOUT_VERSION,
     PartitionState,
     PartitionStateError,
     stored_model,
 )
+from tests.scoring.learning import learn_as_told
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +26,7 @@ def state(model: ModelArtifact) -> PartitionState:
         model.version, HalfSpaceState.empty(trees), (1 << 40) + 7, StreamClock(123_456, 5)
     )
     rows = np.random.default_rng(1).normal(size=(250, len(model.feature_names)))
-    score_and_learn(trees, state.half_space, rows, np.ones(250, dtype=np.bool_))
+    learn_as_told(trees, state.half_space, rows, np.ones(250, dtype=np.bool_))
     return state
 
 
@@ -79,9 +82,24 @@ def test_another_model_starts_its_trees_anew(state: PartitionState, model: Model
 def test_trees_of_another_shape_start_anew(state: PartitionState, model: ModelArtifact) -> None:
     """A model with fewer trees reads what the one before left: all of it but the masses."""
     trees = model.half_space_trees
-    fewer = replace(trees, features=trees.features[:3], thresholds=trees.thresholds[:3])
+    names = ("features", "thresholds", "usual")
+    fewer = replace(trees, **{name: getattr(trees, name)[:3] for name in names})
     image = state.to_bytes(trees)
     read = PartitionState.from_bytes(image, "m-another", fewer)
     assert model.version == stored_model(image)
     assert (state.source_offset, state.clock) == (read.source_offset, read.clock)
     assert HalfSpaceState.empty(fewer) == read.half_space
+
+
+def test_layout_1_keeps_its_position_and_starts_its_trees_anew(
+    state: PartitionState, model: ModelArtifact
+) -> None:
+    """It held no account of who taught what; the rest of it is read."""
+    trees = model.half_space_trees
+    image = bytearray(state.to_bytes(trees))
+    image[0] = 1
+    image[4:8] = zlib.crc32(image[8:], zlib.crc32(image[:4])).to_bytes(4, "little")
+    read = PartitionState.from_bytes(bytes(image), model.version, trees)
+    assert (state.source_offset, state.clock) == (read.source_offset, read.clock)
+    assert HalfSpaceState.empty(trees) == read.half_space
+    assert LAYOUT_VERSION == read.to_bytes(trees)[0]

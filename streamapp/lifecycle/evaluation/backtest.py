@@ -86,6 +86,7 @@ class Traffic:
     values: NDArray[np.float64]
     time_ms: NDArray[np.int64]
     user: NDArray[np.int64]
+    user_hash: NDArray[np.uint32]
     amount: NDArray[np.float64]
     label: NDArray[np.int8]
     scenario: NDArray[np.int16]
@@ -225,6 +226,7 @@ class _Run:
             values=batch.features.values[applied],
             time_ms=batch.columns.time_ms[applied],
             user=np.array(users, np.int64),
+            user_hash=batch.columns.records["user"][applied],
             amount=batch.columns.records["amount"][applied],
             label=piece.labels[rows],
             scenario=piece.scenarios[rows],
@@ -298,8 +300,9 @@ class _Run:
             state = self._half_space.setdefault(
                 partition, HalfSpaceState.empty(model.half_space_trees)
             )
+            values, users = traffic.values[rows], traffic.user_hash[rows]
             modes = traffic.is_cold[rows].astype(np.uint8)
-            risk = assess(traffic.values[rows], modes, state, model, self._plan.policy.cutoffs)
+            risk = assess(values, users, modes, state, model, self._plan.policy.cutoffs)
             scored.put(rows, -risk.log_p, risk.risk, risk.severity)
         return scored
 
@@ -343,4 +346,5 @@ def _reference(traffic: Traffic) -> Reference:
     partitions = [
         np.flatnonzero(traffic.partition == number) for number in np.unique(traffic.partition)
     ]
-    return Reference(traffic.values, traffic.amount, traffic.is_cold, partitions, 0)
+    users = traffic.user_hash
+    return Reference(traffic.values, traffic.amount, users, traffic.is_cold, partitions, 0)
