@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from streamapp.cli.durations import duration_ms
 from streamapp.cli.errors import UsageError
 from streamapp.cli.recordings import recording_path, rows_to_read
 from streamapp.cli.settings import load_settings
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from streamapp.replay.reader import RecordedBatch
 
 _DAY_MS: Final = 86_400_000
-_UNITS_MS: Final = {"d": _DAY_MS, "h": 3_600_000}
 
 #: The protocol of Le Borgne et al. (2022): days trained on, and days of the test.
 _HANDBOOK_DAYS: Final = 7
@@ -137,7 +137,7 @@ def evaluate(
         paths=[recording_path(name) for name in (history, test) if name],
         start=start,
         protocol=protocol,
-        label_delay_ms=_duration_ms(label_delay),
+        label_delay_ms=duration_ms("--label-delay", label_delay),
         train_days=train_days,
         refit_days=refit_days,
         model=model,
@@ -158,13 +158,6 @@ def evaluate(
         typer.echo(msgspec.json.format(msgspec.json.encode(evaluation.document())).decode())
     else:
         _print(evaluation)
-
-
-def _duration_ms(words: str) -> int:
-    number, unit = words[:-1], words[-1:]
-    if not number.isdecimal() or unit not in _UNITS_MS:
-        raise UsageError(f"--label-delay is {words!r}: give days or hours, as in 7d or 36h")
-    return int(number) * _UNITS_MS[unit]
 
 
 def _evaluated(request: _Request) -> "Evaluation":

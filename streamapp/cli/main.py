@@ -10,6 +10,7 @@ from streamapp.cli import (
     demo,
     dlq,
     evaluate,
+    generate,
     replay,
     score,
     sink,
@@ -36,6 +37,7 @@ app.command("contract")(contract.contract)
 app.command("worker")(worker.worker)
 app.command("replay")(replay.replay)
 app.command("score")(score.score)
+app.command("generate")(generate.generate)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 
