@@ -78,22 +78,27 @@ class Messages:
 
 def encoded_headers(headers: Sequence[Header]) -> bytes:
     """The last part of a record: how many headers, then each."""
-    return _varint(len(headers)) + b"".join(
-        [_header_name(name) + _sized(value) for name, value in headers]
-    )
+    return varint(len(headers)) + b"".join([encoded_header(*header) for header in headers])
 
 
-def _sized(field: bytes | None) -> bytes:
-    return _varint(-1) if field is None else _varint(len(field)) + field
+def encoded_header(name: str, value: bytes | None) -> bytes:
+    """One header, as it stands behind their number."""
+    return _header_name(name) + sized_field(value)
+
+
+def sized_field(field: bytes | None) -> bytes:
+    """Bytes after their number, -1 for none."""
+    return varint(-1) if field is None else varint(len(field)) + field
 
 
 @lru_cache(maxsize=256)
 def _header_name(name: str) -> bytes:
-    return _sized(name.encode())
+    return sized_field(name.encode())
 
 
 @lru_cache(maxsize=4096)
-def _varint(value: int) -> bytes:
+def varint(value: int) -> bytes:
+    """A number in the protocol's zigzag form of variable length."""
     out = bytearray()
     encode_varint(value, out.append)
     return bytes(out)

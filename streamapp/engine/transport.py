@@ -18,6 +18,8 @@ from faust.tables import TableManager
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
+from streamapp.engine import fetched_records
+
 
 class GapError(Exception):
     """Records were fetched and never arrived: going on would lose them."""
@@ -127,6 +129,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         self._started_at: dict[TP, int] = {}
 
     def _create_consumer(self, loop: asyncio.AbstractEventLoop) -> Any:
+        fetched_records.install()
         consumer = super()._create_consumer(loop)
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS
         consumer._isolation_level = "read_committed"  # a payment that was aborted is none
