@@ -11,10 +11,12 @@ is computed again from the same state: the same bytes.
 import asyncio
 import math
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from itertools import starmap
+from typing import Final
 
 import numpy as np
 import structlog
@@ -26,7 +28,13 @@ from streamapp.engine.dead_letter_limit import DeadLetterLimit
 from streamapp.engine.outbox import LogError
 from streamapp.engine.partition_log import PartitionLog
 from streamapp.engine.profile_table import ProfileTable
-from streamapp.engine.record_batch import Header, Messages, encoded_headers
+from streamapp.engine.record_batch import (
+    Header,
+    Messages,
+    encoded_header,
+    encoded_headers,
+    varint,
+)
 from streamapp.engine.store import PARTITION_STATE_KEY, Store
 from streamapp.kafka.dead_letters import REDRIVEN
 from streamapp.scoring.artifact import ModelArtifact
@@ -49,6 +57,8 @@ _HEADERS: Final = tuple(
     (("schema", b"verdict/1"), ("severity", severity.encode())) for severity in SEVERITIES
 )
 _ENCODED_HEADERS: Final = ByteColumn.of([encoded_headers(headers) for headers in _HEADERS])
+_OWN_HEADERS: Final = [b"".join(starmap(encoded_header, headers)) for headers in _HEADERS]
+_OWN_COUNT: Final = len(_HEADERS[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +104,7 @@ class PartitionTask:
         #: Held while a batch is scored and its output appended, and while a checkpoint takes its
         #: snapshot: so a snapshot never holds half a batch.
         self._step = asyncio.Lock()
+        self._snapshot_taken = asyncio.Event()
         self._failure: Exception | None = None
         metrics.HALF_SPACE_ORDER.labels(source.partition).set(math.nan)  # until a window is full
 
@@ -114,8 +125,8 @@ class PartitionTask:
 
     async def score(self, found: Sequence[ConsumerRecord]) -> None:
         """Score records that follow the position; earlier ones are done and passed over."""
-        if self._table.changed >= self._scorer.checkpoint_profiles_max:
-            await self.checkpoint()
+        while self._table.changed >= self._scorer.checkpoint_profiles_max:
+            await self._next_snapshot()
         async with self._step:
             fresh = [record for record in found if record.offset > self._state.source_offset]
             if not fresh:
@@ -186,6 +197,18 @@ class PartitionTask:
             self._checkpoint = asyncio.ensure_future(self._run_checkpoint())
         return self._checkpoint
 
+    async def _next_snapshot(self) -> None:
+        """Return when a checkpoint has taken what has changed; scoring goes on while it commits."""
+        if self._checkpoint is not None:
+            await self._checkpoint
+        self._snapshot_taken.clear()
+        checkpoint = self.start_checkpoint()
+        if checkpoint is not None:
+            taken = asyncio.ensure_future(self._snapshot_taken.wait())
+            await asyncio.wait([checkpoint, taken], return_when=asyncio.FIRST_COMPLETED)
+            taken.cancel()
+        self._raise_failure()
+
     async def checkpoint(self) -> None:
         """Return when everything scored so far is durable."""
         while not self.is_clean:
@@ -211,6 +234,7 @@ class PartitionTask:
             offset = self._state.source_offset
             state = self._state.to_bytes(self._scorer.model.half_space_trees)
             self._output.cut()
+            self._snapshot_taken.set()
         items = [*snapshot.items, (PARTITION_STATE_KEY, state)]
         last = await self._output.commit(items, offset + 1)
         self._write_store(items, last)
@@ -271,12 +295,17 @@ def _carried_headers(record: ConsumerRecord) -> list[Header]:
     return list(carried.items())
 
 
+def _with_carried(own: bytes, carried: Sequence[Header]) -> bytes:
+    count = varint(_OWN_COUNT + len(carried))
+    return count + own + b"".join(starmap(encoded_header, carried))
+
+
 def _verdict_messages(found: Sequence[ConsumerRecord], scored: ScoredBatch) -> Messages:
     keys = ByteColumn.of([record.key for record in found])
     if any(record.headers for record in found):
         headers = ByteColumn.of(
             [
-                encoded_headers([*_HEADERS[severity], *_carried_headers(record)])
+                _with_carried(_OWN_HEADERS[severity], _carried_headers(record))
                 for record, severity in zip(found, scored.severities, strict=True)
             ]
         )
@@ -294,10 +323,7 @@ def _count(partition: int, records: int, scored: ScoredBatch, seconds: float) ->
     metrics.TRANSACTIONS.labels(partition).inc(records)
     metrics.BATCH_RECORDS.observe(records)
     metrics.BATCH_SECONDS.observe(seconds)
-    counts: dict[Any, int] = {}
-    for severity in scored.severities:
-        counts[severity] = counts.get(severity, 0) + 1
-    for code, count in counts.items():
+    for code, count in Counter(scored.severities).items():
         metrics.VERDICTS.labels(SEVERITIES[code].value).inc(count)
     for letter in scored.dead_letters:
         metrics.DEAD_LETTERS.labels(letter.rejected.reason.value).inc()

@@ -7,13 +7,15 @@ exactly-once (one transactional producer per source partition) and at-least-once
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
+import numpy as np
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import IncompatibleBrokerVersion
 
 from streamapp.engine.outbox import ANSWER_TIMEOUT_S, RECORD_BYTES_MAX, Outbox, answered, confirm
-from streamapp.engine.record_batch import Messages
+from streamapp.engine.record_batch import Messages, encoded_headers
 from streamapp.engine.store import PARTITION_STATE_KEY
 from streamapp.engine.transactional_producer import TransactionalProducer
+from streamapp.scoring.byte_column import ByteColumn
 from streamapp.scoring.verdicts import SourcePartition
 
 #: Profiles of a checkpoint that has to be one record batch: with a scored batch's worth more they
@@ -236,7 +238,9 @@ class ExactlyOnceLog:
 
 def state_messages(items: Sequence[tuple[bytes, bytes]], source_id: str) -> Messages:
     """Changed state as changelog records; the partition's own says of which source it is."""
-    headers = [(SOURCE_ID_HEADER, source_id.encode())] if source_id else []
-    return Messages.of(
-        [(key, value, headers if key == PARTITION_STATE_KEY else ()) for key, value in items]
-    )
+    own = [(SOURCE_ID_HEADER, source_id.encode())] if source_id else []
+    headers = ByteColumn.of([encoded_headers([]), encoded_headers(own)])
+    keys = [key for key, _ in items]
+    is_own = np.array([key == PARTITION_STATE_KEY for key in keys], np.int64)
+    values = ByteColumn.of([value for _, value in items])
+    return Messages(ByteColumn.of(keys), values, headers.take(is_own))

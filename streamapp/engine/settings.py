@@ -29,8 +29,9 @@ class WorkerSettings(BaseModel):
     #: Records of one partition scored at once. Over 1,024 the caches of the CPU lose; under 64
     #: the fixed costs show.
     batch_records_max: int = Field(default=512, ge=1, le=1024)
-    #: Oldest work that may be lost from memory and done again after a crash.
-    checkpoint_interval_ms: int = Field(default=50, ge=1, le=60_000)
+    #: Oldest work that may be lost from memory and done again after a crash; under exactly_once
+    #: also what readers of committed records wait for, half of it on average.
+    checkpoint_interval_ms: int = Field(default=30, ge=1, le=60_000)
     #: Distinct profiles of one checkpoint, 1 KiB each: bounds what a crash does again and what a
     #: commit sends. Under at_least_once no more than 384, see `engine.partition_log`.
     checkpoint_profiles_max: int = Field(default=4_096, ge=1, le=100_000)

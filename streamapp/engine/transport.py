@@ -7,6 +7,7 @@ belong to the checkpoint, and Faust's own accounting is not made for offsets tha
 """
 
 import asyncio
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
@@ -117,6 +118,19 @@ def fold(
 #: waits behind a fetch that waits for records.
 FETCH_WAIT_MS = 100
 
+#: While records flow, the broker gathers those of all partitions for twice as long as scoring the
+#: last ones took, up to this: each batch has its price, and with it the latency of those after it.
+GATHER_MS_MAX = 6
+#: So many are handed out at once: under load nothing is waited for.
+GATHER_BYTES_MAX = 64 * 1024
+#: Without records for so long, the next one is handed out at once.
+CALM_AFTER_S = 0.05
+
+
+def gather_ms(spent_s: float) -> int:
+    """How long to have records gathered after scoring the last ones took `spent_s` of CPU time."""
+    return max(1, min(round(2_000 * spent_s), GATHER_MS_MAX))
+
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):
     """Faust's thread around aiokafka's consumer, whose fetches wait for 1.5 s unless changed."""
@@ -127,6 +141,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         self._next: dict[TP, int] = {}
         self._seeks = 0
         self._started_at: dict[TP, int] = {}
+        self._calm: asyncio.TimerHandle | None = None
+        self._cpu_s = time.process_time()
 
     def _create_consumer(self, loop: asyncio.AbstractEventLoop) -> Any:
         fetched_records.install()
@@ -162,7 +178,28 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             return {}
         finally:
             self._fetches.discard(fetch)
-        return {tp: self._folded(tp, records) for tp, records in found.items() if records}
+        folded = {tp: self._folded(tp, records) for tp, records in found.items() if records}
+        if folded:
+            self._pace()
+        return folded
+
+    def _pace(self) -> None:
+        """Records flow: have the broker gather those of all partitions for a moment."""
+        fetcher = self._ensure_consumer()._fetcher
+        before_s, self._cpu_s = self._cpu_s, time.process_time()
+        fetcher._fetch_max_wait_ms = gather_ms(self._cpu_s - before_s)
+        fetcher._fetch_min_bytes = GATHER_BYTES_MAX
+        if self._calm is not None:
+            self._calm.cancel()
+        self._calm = asyncio.get_running_loop().call_later(CALM_AFTER_S, self._stop_pacing)
+
+    def _stop_pacing(self) -> None:
+        """Records have become rare: the next one is fetched at once."""
+        self._calm = None
+        consumer = self._consumer
+        if consumer is not None and consumer._fetcher is not None:  # else it has been stopped
+            consumer._fetcher._fetch_max_wait_ms = FETCH_WAIT_MS
+            consumer._fetcher._fetch_min_bytes = consumer._fetch_min_bytes
 
     def _folded(self, tp: TP, records: Sequence[ConsumerRecord]) -> list[RecordBatch]:
         follows, self._next[tp] = self._next.get(tp), records[-1].offset + 1

@@ -9,6 +9,8 @@ from streamapp.kafka.settings import KafkaSettings
 from streamapp.scoring.artifact import ModelArtifact, load
 from streamapp.scoring.default_model import default_model_dir
 from tests.engine.deployment import Deployment
+from tests.engine.fake_log import FakeBroker
+from tests.engine.owner import NewOwner, Owner
 from tests.kafka.conftest import Broker
 from tests.scoring.conftest import Traffic, model, traffic
 from tests.scoring.mixed import mixed
@@ -35,3 +37,23 @@ def deployment(kafka_broker: Broker, topic_prefix: str, tmp_path: Path) -> Itera
     deployment = Deployment(kafka, topic_prefix, tmp_path)
     yield deployment
     deployment.close()
+
+
+@pytest.fixture
+def broker() -> FakeBroker:
+    """A broker in memory."""
+    return FakeBroker()
+
+
+@pytest.fixture
+def owner(broker: FakeBroker, model: ModelArtifact, tmp_path: Path) -> Iterator[NewOwner]:
+    """Makes owners of one and the same partition."""
+    born: list[Owner] = []
+
+    def new_owner(**options: object) -> Owner:
+        born.append(Owner(tmp_path / "p", broker, model, **options))  # type: ignore[arg-type]
+        return born[-1]
+
+    yield new_owner
+    for one in born:
+        one.store.close()

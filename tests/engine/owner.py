@@ -1,6 +1,6 @@
 """One owner of a partition over a fake broker and a real store: born, killed, born again."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from aiokafka.structs import ConsumerRecord
@@ -82,3 +82,7 @@ class Owner:
     def state(self) -> dict[bytes, bytes]:
         """Everything in the store."""
         return dict(self.store.items())
+
+
+NewOwner = Callable[..., Owner]
+"""Makes owners of one and the same partition."""

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamapp.engine.transport import fold
+from streamapp.engine.transport import GATHER_MS_MAX, fold, gather_ms
 from tests.engine.records import record
 
 #: Offsets rise but may jump, as in compacted and in transactional topics.
@@ -48,3 +48,10 @@ def test_each_batch_says_what_it_follows(offsets: list[int], records_max: int) -
     batches = fold([record(offset) for offset in offsets], records_max, 7)
     follows = [batch.value.follows for batch in batches]
     assert [7, *(batch.offset + 1 for batch in batches)][: len(batches)] == follows
+
+
+@given(st.floats(0, 10))
+def test_gathering_takes_as_long_as_scoring_does_and_is_bounded(spent_s: float) -> None:
+    """Half of the time is left to others, and no record waits for long."""
+    assert 1 <= gather_ms(spent_s) <= GATHER_MS_MAX
+    assert [1, 2, GATHER_MS_MAX] == [gather_ms(0.0), gather_ms(0.001), gather_ms(0.1)]

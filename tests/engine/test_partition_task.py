@@ -2,47 +2,23 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
-from streamapp.engine.dead_letter_limit import DeadLetterLimit, DeadLetterLimitError
 from streamapp.engine.outbox import LogError
 from streamapp.engine.store import PARTITION_STATE_KEY, StateStore
 from streamapp.scoring.artifact import ModelArtifact
 from tests.engine.fake_log import FakeBroker, Point
-from tests.engine.owner import Owner
-from tests.engine.records import record, records
+from tests.engine.owner import NewOwner, Owner
+from tests.engine.records import records
 from tests.engine.running import run_async, until
 from tests.scoring.conftest import Traffic
 
-NewOwner = Callable[..., Owner]
-
 #: Every place where a checkpoint can fail once its outputs were sent.
 COMMIT_POINTS: tuple[Point, ...] = ("confirm", "state", "answer", "store")
-
-
-@pytest.fixture
-def broker() -> FakeBroker:
-    """A broker in memory."""
-    return FakeBroker()
-
-
-@pytest.fixture
-def owner(broker: FakeBroker, model: ModelArtifact, tmp_path: Path) -> Iterator[NewOwner]:
-    """Makes owners of one and the same partition."""
-    born: list[Owner] = []
-
-    def new_owner(**options: object) -> Owner:
-        born.append(Owner(tmp_path / "p", broker, model, **options))  # type: ignore[arg-type]
-        return born[-1]
-
-    yield new_owner
-    for one in born:
-        one.store.close()
 
 
 def test_output_is_confirmed_before_state_and_state_before_the_store(
@@ -250,6 +226,29 @@ def test_too_many_changed_profiles_force_a_checkpoint(
     assert broker.trace.count("store") >= 5
 
 
+def test_scoring_goes_on_while_what_has_changed_is_committed(
+    owner: NewOwner, traffic: Traffic
+) -> None:
+    """Until as much has changed again: then it waits for the commit."""
+
+    async def work() -> None:
+        one = owner(checkpoint_profiles_max=3)
+        gate = one.faults.hold_at("confirm")
+        await one.score(records(traffic.keys[:8], traffic.values[:8]), 4)
+        assert one.task.committable is None
+        waiting = asyncio.ensure_future(
+            one.score(records(traffic.keys[8:12], traffic.values[8:12], 8), 4)
+        )
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert 8 == one.task.position
+        gate.set()
+        await waiting
+        assert 12 == one.task.position
+
+    run_async(work())
+
+
 @pytest.mark.parametrize("point", ["append", "confirm", "state", "answer"])
 def test_close_keeps_its_time_when_the_broker_hangs(
     owner: NewOwner, traffic: Traffic, tmp_path: Path, point: Point
@@ -311,70 +310,3 @@ def test_close_releases_the_store_when_the_log_fails(
 
     run_async(work())
     StateStore(tmp_path / "p").close()
-
-
-def test_verdicts_carry_trace_and_sending_time(
-    owner: NewOwner, broker: FakeBroker, traffic: Traffic
-) -> None:
-    """Key as received; schema and severity in headers; nothing else of the sender's."""
-    sent = [("traceparent", b"00-1"), ("tracestate", b"s"), ("sent_at", b"1"), ("own", b"x")]
-
-    async def work() -> None:
-        one = owner()
-        await one.task.score([record(0, traffic.keys[0], traffic.values[0], sent)])
-        await one.task.checkpoint()
-
-    run_async(work())
-    [(key, _, headers)] = broker.topics["verdicts"]
-    assert traffic.keys[0] == key
-    assert [("schema", b"verdict/1"), ("severity", b"LOW"), *sent[:3]] == headers
-
-
-def test_a_carried_header_stays_small(
-    owner: NewOwner, broker: FakeBroker, traffic: Traffic
-) -> None:
-    """Else a sender's header could make a verdict that its topic never takes."""
-    large = [("tracestate", b"x" * 1025), ("tracestate", b"s"), ("tracestate", b"s" * 9)]
-    sent = [*large, ("sent_at", None), ("traceparent", b"p" * 1024)]
-
-    async def work() -> None:
-        one = owner()
-        await one.task.score([record(0, traffic.keys[0], traffic.values[0], sent)])  # type: ignore[arg-type]
-        await one.task.checkpoint()
-
-    run_async(work())
-    [(_, _, headers)] = broker.topics["verdicts"]
-    assert [("tracestate", b"s"), ("traceparent", b"p" * 1024)] == headers[2:]
-
-
-def test_dead_letters_keep_key_bytes_and_headers(owner: NewOwner, broker: FakeBroker) -> None:
-    """The count of redrives goes on; marks of an earlier refusal are not kept beside the new."""
-    sent = [("own", b"x"), ("dlq.redriven", b"2"), ("dlq.reason", b"empty"), ("traceparent", b"t")]
-
-    async def work() -> None:
-        one = owner()
-        await one.task.score([record(0, None, b"\xff{", sent)])
-        await one.task.checkpoint()
-
-    run_async(work())
-    [(key, value, headers)] = broker.topics["dlq"]
-    assert (None, b"\xff{") == (key, value)
-    assert [sent[0], sent[1], sent[3]] == headers[:3]
-    assert ("dlq.reason", b"not_utf8") in headers
-    assert 1 == [name for name, _ in headers].count("dlq.reason")
-
-
-def test_a_flood_of_refusals_ends_in_an_error_after_its_letters(
-    owner: NewOwner, broker: FakeBroker
-) -> None:
-    """What was refused up to there is kept, so that nothing is lost by stopping."""
-
-    async def work() -> None:
-        one = owner(limit=DeadLetterLimit(3, 1.0, 100))
-        with pytest.raises(DeadLetterLimitError):
-            await one.task.score([record(offset, b"u", b"{") for offset in range(5)])
-        await one.task.close(1.0)
-
-    run_async(work())
-    assert 5 == len(broker.topics["dlq"])
-    assert 5 == broker.committed
