@@ -19,11 +19,12 @@ class ByteColumn:
     @classmethod
     def of(cls, rows: Sequence[bytes | None]) -> "ByteColumn":
         """The rows as they stand in a list."""
-        given = [row or b"" for row in rows]
+        has_none = None in rows
+        given: Sequence[bytes] = [row or b"" for row in rows] if has_none else rows  # type: ignore[assignment]
         sizes = np.fromiter(map(len, given), np.int64, len(given))
         ends = np.cumsum(sizes)
         starts = ends - sizes
-        if None in rows:
+        if has_none:
             starts[[row is None for row in rows]] = -1
         return cls(b"".join(given), starts, ends)
 

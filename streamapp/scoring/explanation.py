@@ -57,10 +57,10 @@ class Facts:
 
 def reasons(facts: Facts, contributions: list[float]) -> list[Reason]:
     """The features that pushed the score up most, strongest first, one for each subject."""
-    total = sum(share for share in contributions if share > 0)
+    total = sum([share for share in contributions if share > 0])
     if total <= 0:
         return []
-    order = sorted(range(len(contributions)), key=lambda i: (-contributions[i], i))
+    order = sorted(range(len(contributions)), key=contributions.__getitem__, reverse=True)
     told: dict[str, Reason] = {}
     for index in order:
         if len(told) == REASONS_MAX or contributions[index] / total < SHARE_MIN:
