@@ -1,6 +1,7 @@
 """The Faust application: one agent over the source topic, signals that move the engine."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, cast
 
 import faust
@@ -67,8 +68,9 @@ def create_app(
     )
     app.batching = BatchingOptions(source_topic, settings.batch_records_max, engine)
     source = app.topic(source_topic, schema=BatchSchema(), internal=False)
-    _attach_agent(app, engine, source, settings.batch_records_max)
-    _attach_signals(app, engine, source_topic)
+    feeds = _feeds(app, engine, settings.batch_records_max)
+    _attach_agent(app, engine, source, feeds)
+    _attach_signals(app, engine, source_topic, feeds)
     _attach_timers(app, engine, settings, source_topic)
     return app
 
@@ -90,18 +92,21 @@ def faust_auth(kafka: KafkaSettings) -> dict[str, Any]:
     return {"broker_credentials": credentials}
 
 
-def _attach_agent(app: ScoringApp, engine: Engine, source: Any, records_max: int) -> None:
-    async def score_batch(partition: int, records: Sequence[Any], generation: int) -> None:
+def _feeds(app: ScoringApp, engine: Engine, records_max: int) -> Feeds:
+    async def score(partition: int, records: Sequence[Any], generation: int) -> None:
         await engine.score(partition, records, generation)
         if engine.is_stopped(partition):
             cast(Consumer, app.consumer).pause_stopped()
 
-    def note(partition: int, error: Exception) -> None:
-        log.error("scoring_failed", partition=partition, exc_info=error)
-        engine.failure = engine.failure or error
+    return Feeds(score, records_max, partial(_note_failure, engine))
 
-    feeds = Feeds(score_batch, records_max, note)
 
+def _note_failure(engine: Engine, partition: int, error: Exception) -> None:
+    log.error("scoring_failed", partition=partition, exc_info=error)
+    engine.failure = engine.failure or error
+
+
+def _attach_agent(app: ScoringApp, engine: Engine, source: Any, feeds: Feeds) -> None:
     @app.agent(source, name="score")
     async def score(stream: Any) -> None:
         async for event in stream.events():
@@ -110,13 +115,14 @@ def _attach_agent(app: ScoringApp, engine: Engine, source: Any, records_max: int
                 if cast(Consumer, app.consumer).is_next(message.tp, fetched):
                     await feeds.put(message.partition, fetched.records, message.generation_id)
             except Exception as error:  # restarting the agent alone would lose the batch
-                note(message.partition, error)
+                _note_failure(engine, message.partition, error)
                 return
 
 
-def _attach_signals(app: ScoringApp, engine: Engine, source_topic: str) -> None:
+def _attach_signals(app: ScoringApp, engine: Engine, source_topic: str, feeds: Feeds) -> None:
     @app.on_rebalance_complete.connect
     async def take_over(*_: Any, **_options: Any) -> None:
+        feeds.clear()
         assigned = [tp.partition for tp in app.consumer.assignment() if tp.topic == source_topic]
         try:
             await engine.assign(assigned, app.consumer_generation_id)
@@ -126,6 +132,7 @@ def _attach_signals(app: ScoringApp, engine: Engine, source_topic: str) -> None:
 
     @app.on_partitions_revoked.connect
     async def give_back(*_: Any, **_options: Any) -> None:
+        feeds.clear()
         await _commit(app, await engine.release())
 
     @app.on_before_shutdown.connect

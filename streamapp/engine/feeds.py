@@ -28,6 +28,12 @@ class _Feed:
     scorer: "asyncio.Task[None] | None" = None
 
 
+def _empty(feed: _Feed) -> None:
+    feed.waiting.clear()
+    feed.records = 0
+    feed.room.set()
+
+
 class Feeds:
     """Queues of all partitions. `score` gets each partition's records in their order."""
 
@@ -38,17 +44,30 @@ class Feeds:
         self._records_max = records_max
         self._failed = failed
         self._feeds: dict[int, _Feed] = {}
+        self._assignment = 0
 
     async def put(self, partition: int, records: Sequence[ConsumerRecord], generation: int) -> None:
         """Have records scored after those before them; waits while too many are."""
+        assignment = self._assignment
         feed = self._feeds.setdefault(partition, _Feed())
         while feed.records > BATCHES_WAITING_MAX * self._records_max:
             feed.room.clear()
             await feed.room.wait()
+        if assignment != self._assignment:
+            return
         feed.waiting.append((records, generation))
         feed.records += len(records)
         if feed.scorer is None:
             feed.scorer = asyncio.ensure_future(self._run(partition, feed))
+
+    def clear(self) -> None:
+        """Forget what waits: partitions are given back, and what is not scored is read again.
+
+        A generation does not tell: a static member that comes back may find the same one.
+        """
+        self._assignment += 1
+        for feed in self._feeds.values():
+            _empty(feed)
 
     async def _run(self, partition: int, feed: _Feed) -> None:
         try:
@@ -57,9 +76,7 @@ class Feeds:
                 await self._score(partition, records, generation)
                 feed.room.set()
         except Exception as error:
-            feed.waiting.clear()
-            feed.records = 0
-            feed.room.set()
+            _empty(feed)
             self._failed(partition, error)
         finally:
             feed.scorer = None

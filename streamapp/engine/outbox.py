@@ -132,6 +132,7 @@ class Outbox:
                 await confirm([sent.confirmation])
         except Exception as error:
             self._failure = error
+            self._has_room.set()  # who waits for it is told
         finally:
             del self._senders[topic]
 

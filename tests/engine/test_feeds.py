@@ -111,3 +111,24 @@ def test_a_failure_is_told_and_ends_what_waits() -> None:
         assert [(0, [0], 1), (1, [0], 1)] == scoring.calls
 
     run_async(work())
+
+
+def test_what_waits_is_forgotten_when_partitions_are_given_back() -> None:
+    """It is read again from where the state ends: scored later, it would leave out what is not."""
+
+    async def work() -> None:
+        scoring = Scoring(0)
+        feeds = Feeds(scoring.score, 1, scoring.failed)
+        first = [feeds.put(0, batch(offset, 1), 1) for offset in range(BATCHES_WAITING_MAX + 4)]
+        putting = asyncio.gather(*first)
+        await until(lambda: len(scoring.calls) == 1)
+        assert not putting.done()
+        feeds.clear()
+        await putting
+        await feeds.put(0, batch(1, 1), 1)
+        scoring.gates[0].set()
+        await until(lambda: len(scoring.calls) == 2)
+        await asyncio.sleep(0)
+        assert [(0, [0], 1), (0, [1], 1)] == scoring.calls
+
+    run_async(work())
