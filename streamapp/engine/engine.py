@@ -306,8 +306,7 @@ class Engine:
         loop = asyncio.get_running_loop()
         apart_s = self._settings.checkpoint_interval_ms / 1000 / max(len(self._tasks), 1)
         for place, (partition, task) in enumerate(self._tasks.items()):
-            if not task.is_clean:
-                loop.call_later(place * apart_s, self._start_checkpoint, partition, task)
+            loop.call_later(place * apart_s, self._start_checkpoint, partition, task)
 
     def _start_checkpoint(self, partition: int, task: PartitionTask) -> None:
         if self._tasks.get(partition) is not task:
