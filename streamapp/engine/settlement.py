@@ -88,6 +88,8 @@ _verdict = msgspec.json.Decoder(_Verdict).decode
 def settlement(topics: Topics, evidence: Evidence) -> Settlement:
     """What is done and missing somewhere, by what is committed anywhere."""
     state = _State.of(topics, evidence)
+    if not state.is_ours:
+        return Settlement(state.source_offset)
     done = state.done(_shown(topics, evidence))
     outputs = {
         topic: missing
@@ -136,6 +138,8 @@ class _State:
     value: bytes | None
     #: It was cleared by an operator: outputs may be of an earlier life of the source topic.
     is_cleared: bool
+    #: It counts records of the source topic there is now; else recovery stops the partition.
+    is_ours: bool
     tail: Sequence[ConsumerRecord]
 
     @classmethod
@@ -144,9 +148,9 @@ class _State:
         value = None if last is None else last.value
         offset = -1 if value is None else partition_state.source_offset(value)
         tail = evidence.tails.get(topics.changelog, ())
-        is_ours = all(source_id_of(one.headers) in ("", topics.source_id) for one in tail)
+        tail = [one for one in tail if _is_ours(topics, one)]
         is_cleared = last is not None and value is None
-        return cls(offset, value, is_cleared, tail if is_ours else ())
+        return cls(offset, value, is_cleared, last is None or _is_ours(topics, last), tail)
 
     def done(self, shown: int) -> int:
         """Source offset of the first state that holds all that is shown; else the committed one."""
@@ -170,6 +174,12 @@ class _State:
                 if self.source_offset < offset <= done and is_newer:
                     newest[key] = value
         return [*newest.items(), *([] if state is None else [(PARTITION_STATE_KEY, state)])]
+
+
+def _is_ours(topics: Topics, record: ConsumerRecord) -> bool:
+    """Unless it says that it counts records of another source topic."""
+    known = source_id_of(record.headers)
+    return not known or not topics.source_id or known == topics.source_id
 
 
 def _is_state(record: ConsumerRecord) -> bool:
