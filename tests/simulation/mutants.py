@@ -14,7 +14,7 @@ from streamapp.engine import engine
 from streamapp.engine.engine import Engine
 from streamapp.engine.outbox import LogError
 from streamapp.engine.partition import PartitionTask
-from streamapp.engine.partition_log import ExactlyOnceLog, PartitionLog
+from streamapp.engine.partition_log import AtLeastOnceLog, ExactlyOnceLog, PartitionLog
 from streamapp.engine.record_batch import Messages
 from streamapp.engine.recovery import RecoveryError
 from streamapp.engine.store import PARTITION_STATE_KEY, Store
@@ -198,7 +198,11 @@ class RetryAfterTimeout(_MutantEngine):
 
 class _StubbornTask(PartitionTask):
     def _raise_failure(self) -> None:
-        """Goes on whatever has failed."""
+        """Goes on whatever has failed, in the outbox too."""
+        assert isinstance(self._output, _WrappedLog)
+        assert isinstance(self._output.inner, AtLeastOnceLog | ExactlyOnceLog)
+        if self._output.inner._outbox is not None:
+            self._output.inner._outbox._failure = None
 
 
 class GoesOnAfterFailure(_MutantEngine):
