@@ -14,6 +14,7 @@ import msgspec
 from confluent_kafka import Consumer, TopicPartition
 
 from benchmarks.machine import peak_memory_mib, tree, used_by_tree
+from benchmarks.processes import end
 from benchmarks.traffic import traffic
 from streamapp.kafka.metadata import QUIET
 from streamapp.kafka.settings import KafkaSettings, TopicSettings
@@ -23,7 +24,6 @@ from streamapp.replay.producer import send
 #: For start-up, and then between any two verdicts: Faust takes some 10 s to join, Flink 15 s to
 #: start, and more than a minute beside other programs.
 SILENCE_S_MAX = 150.0
-STOP_TIMEOUT_S = 30.0
 #: A Faust worker's options; without the last it serves its web pages whatever its app says.
 FAUST = ("-l", "warn", "--without-web")
 
@@ -189,19 +189,10 @@ def _worker(contender: Contender, setup: Setup, prefix: str) -> Iterator[subproc
 def _stop(process: subprocess.Popen[bytes]) -> None:
     """SIGTERM, and SIGKILL for it or processes of it that do not go."""
     below = tree(process.pid)[1:]
-    _terminate(process)
+    end(process)
     for pid in below:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-
-
-def _terminate(process: subprocess.Popen[bytes]) -> None:
-    process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(STOP_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait(STOP_TIMEOUT_S)
 
 
 @contextmanager

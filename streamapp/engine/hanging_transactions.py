@@ -66,6 +66,8 @@ async def settle(
                 if tp.partition == partition and found.tails[tp.topic]  # else it has just ended
             }
             todo = settlement(topics, found)
+            if todo is None:
+                continue
             changelog = TopicPartition(topics.changelog, partition)
             if found.stored > todo.source_offset and found.applied < stable[changelog]:
                 refused[partition] = _ahead(changelog, found.stored, todo.source_offset)

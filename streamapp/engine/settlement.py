@@ -16,9 +16,10 @@ from aiokafka.structs import ConsumerRecord
 
 from streamapp.engine.record_batch import Message
 from streamapp.engine.recovery import source_id_of
-from streamapp.engine.store import PARTITION_STATE_KEY
+from streamapp.engine.store import PARTITION_STATE_KEY, USER_PREFIX
 from streamapp.features import profile
 from streamapp.scoring import partition_state
+from streamapp.scoring.partition_state import PartitionStateError
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +86,16 @@ class _Verdict(msgspec.Struct):
 _verdict = msgspec.json.Decoder(_Verdict).decode
 
 
-def settlement(topics: Topics, evidence: Evidence) -> Settlement:
-    """What is done and missing somewhere, by what is committed anywhere."""
+def settlement(topics: Topics, evidence: Evidence) -> Settlement | None:
+    """What is done and missing somewhere, by what is committed anywhere.
+
+    None where the committed state is damaged or counts records of another source topic: recovery
+    stops the partition and says which.
+    """
+    last = evidence.committed.get(topics.changelog)
+    if last is not None and last.value is not None and not _is_usable(topics, last):
+        return None
     state = _State.of(topics, evidence)
-    if not state.is_ours:
-        return Settlement(state.source_offset)
     done = state.done(_shown(topics, evidence))
     outputs = {
         topic: missing
@@ -114,7 +120,7 @@ def _shown(topics: Topics, evidence: Evidence) -> int:
     shown += [
         partition_state.source_offset(one.value)
         for one in evidence.tails.get(topics.changelog, ())
-        if one.offset == evidence.applied and _is_state(one)
+        if one.offset == evidence.applied and _is_usable(topics, one)
     ]
     return max(shown, default=-1)
 
@@ -138,8 +144,6 @@ class _State:
     value: bytes | None
     #: It was cleared by an operator: outputs may be of an earlier life of the source topic.
     is_cleared: bool
-    #: It counts records of the source topic there is now; else recovery stops the partition.
-    is_ours: bool
     tail: Sequence[ConsumerRecord]
 
     @classmethod
@@ -148,9 +152,8 @@ class _State:
         value = None if last is None else last.value
         offset = -1 if value is None else partition_state.source_offset(value)
         tail = evidence.tails.get(topics.changelog, ())
-        tail = [one for one in tail if _is_ours(topics, one)]
-        is_cleared = last is not None and value is None
-        return cls(offset, value, is_cleared, last is None or _is_ours(topics, last), tail)
+        tail = [one for one in tail if _is_profile(one) or _is_usable(topics, one)]
+        return cls(offset, value, last is not None and value is None, tail)
 
     def done(self, shown: int) -> int:
         """Source offset of the first state that holds all that is shown; else the committed one."""
@@ -167,23 +170,32 @@ class _State:
             key, value = record.key, record.value
             if _is_state(record):
                 state = value if partition_state.source_offset(value) == done else state
-            elif key is not None and value is not None:
-                offset = profile.source_offset(value)
-                before = newest.get(key)
-                is_newer = before is None or offset >= profile.source_offset(before)
-                if self.source_offset < offset <= done and is_newer:
+            elif self.source_offset < profile.source_offset(value) <= done:
+                before = newest.get(key, value)
+                if profile.source_offset(value) >= profile.source_offset(before):
                     newest[key] = value
         return [*newest.items(), *([] if state is None else [(PARTITION_STATE_KEY, state)])]
 
 
-def _is_ours(topics: Topics, record: ConsumerRecord) -> bool:
-    """Unless it says that it counts records of another source topic."""
-    known = source_id_of(record.headers)
-    return not known or not topics.source_id or known == topics.source_id
+def _is_profile(record: ConsumerRecord) -> bool:
+    key, value = record.key, record.value
+    return key is not None and value is not None and bool(key.startswith(USER_PREFIX))
 
 
 def _is_state(record: ConsumerRecord) -> bool:
     return bool(record.key == PARTITION_STATE_KEY and record.value is not None)
+
+
+def _is_usable(topics: Topics, record: ConsumerRecord) -> bool:
+    """Whether it is a sound state that does not say it is about another source topic."""
+    if not _is_state(record):
+        return False
+    try:
+        partition_state.verify(record.value)
+    except PartitionStateError:
+        return False
+    known = source_id_of(record.headers)
+    return not known or not topics.source_id or known == topics.source_id
 
 
 def _source_offset(topics: Topics, record: ConsumerRecord | None) -> int:
@@ -191,13 +203,13 @@ def _source_offset(topics: Topics, record: ConsumerRecord | None) -> int:
     if record is None:
         return -1
     headers = dict(record.headers)
-    if "dlq.offset" in headers:
-        source = _Source(headers["dlq.topic"].decode(), int(headers["dlq.offset"]))
-    else:
-        try:
+    try:
+        if "dlq.offset" in headers:
+            source = _Source(headers["dlq.topic"].decode(), int(headers["dlq.offset"]))
+        else:
             source = _verdict(record.value).source
-        except (msgspec.DecodeError, TypeError):
-            return -1
+    except (msgspec.DecodeError, KeyError, TypeError, ValueError):  # another program's
+        return -1
     return source.offset if source.topic == topics.source else -1
 
 

@@ -181,6 +181,17 @@ def stage(kafka: KafkaSettings, topic_prefix: str, tmp_path: Path) -> Iterator[S
     store.close()
 
 
+async def lossy_owner(stage: Stage, hanging: Sequence[str]) -> ExactlyOnceLog:
+    """Who has taken over behind a sound checkpoint of five, and whose markers will be missing."""
+    first = stage.log()
+    await first.open()
+    await stage.checkpoint(first, range(5))
+    await first.close()
+    lossy = stage.log(hanging)
+    await lossy.open()
+    return lossy
+
+
 HANGING = [("verdicts",), ("dlq", "state"), ("verdicts", "anomalies", "dlq"), WRITTEN]
 
 
@@ -189,12 +200,7 @@ def test_what_was_committed_is_seen_everywhere_once(stage: Stage, hanging: Seque
     """Whichever markers are missing, as long as anything shows the commit; the next one too."""
 
     async def scenario() -> None:
-        first = stage.log()
-        await first.open()
-        await stage.checkpoint(first, range(5))
-        await first.close()
-        lossy = stage.log(hanging)
-        await lossy.open()
+        lossy = await lossy_owner(stage, hanging)
         await stage.checkpoint(lossy, range(5, 12))
         await lossy.close()
         owner = stage.log()
@@ -213,12 +219,7 @@ def test_what_was_not_committed_is_never_seen(stage: Stage, hanging: Sequence[st
     """Nor by the commits of the next owner, who scores it again."""
 
     async def scenario() -> None:
-        first = stage.log()
-        await first.open()
-        await stage.checkpoint(first, range(5))
-        await first.close()
-        lossy = stage.log(hanging)
-        await lossy.open()
+        lossy = await lossy_owner(stage, hanging)
         await stage.send(lossy, range(5, 12))
         await until_sent(lossy)
         owner = stage.log()

@@ -1,0 +1,110 @@
+"""What is done and missing somewhere is found from what stands in the topics, never guessed."""
+
+import json
+from typing import Any
+
+from aiokafka.structs import ConsumerRecord
+
+from streamapp.engine.settlement import Evidence, Settlement, Topics, settlement
+from streamapp.engine.store import PARTITION_STATE_KEY, user_key
+from streamapp.features.profile import empty_profiles, seal
+from streamapp.scoring import partition_state
+
+TOPICS = Topics("in", ("verdicts", "dlq"), "state", "group", "id-1")
+
+
+def record(
+    topic: str, value: Any, *, key: bytes = b"u", headers: Any = (), at: int = 0, time_ms: int = 0
+) -> ConsumerRecord:
+    """A record as aiokafka gives it."""
+    return ConsumerRecord(topic, 0, at, time_ms, 0, key, value, None, -1, -1, tuple(headers))
+
+
+def state(offset: int, source_id: str = "id-1", **options: Any) -> ConsumerRecord:
+    """The partition's state after this source offset."""
+    image = partition_state.moved(b"\1" + bytes(91), offset)
+    headers = [("source_id", source_id.encode())]
+    return record("state", image, key=PARTITION_STATE_KEY, headers=headers, **options)
+
+
+def profile(user: str, offset: int) -> ConsumerRecord:
+    """A profile that this event changed last."""
+    block = empty_profiles(1)
+    block["source_offset"] = offset
+    return record("state", seal(block[0]), key=user_key(user))
+
+
+def verdict(offset: int, source: str = "in", time_ms: int = 0) -> ConsumerRecord:
+    """A verdict as far as it matters."""
+    payload = {"source": {"topic": source, "partition": 0, "offset": offset}}
+    return record("verdicts", json.dumps(payload).encode(), time_ms=time_ms)
+
+
+def settled(
+    committed: list[ConsumerRecord], tail: list[ConsumerRecord], group_offset: int | None = 5
+) -> Settlement | None:
+    """What is to be done, given the last committed records and those behind them."""
+    tails = {topic: [one for one in tail if one.topic == topic] for topic in TOPICS.written}
+    return settlement(TOPICS, Evidence({one.topic: one for one in committed}, tails, group_offset))
+
+
+def found(settlement: Settlement | None) -> tuple[int, list[bytes | None], list[bytes]]:
+    """Source offset, values of verdicts, keys of state that are to be written."""
+    assert settlement is not None
+    verdicts = [value for _, value, _ in settlement.outputs.get("verdicts", [])]
+    return settlement.source_offset, verdicts, [key for key, _ in settlement.state]
+
+
+def test_where_all_agree_nothing_is_to_be_done() -> None:
+    """Also with what an aborted attempt has left behind."""
+    tail = [verdict(5), profile("a", 5), state(5)]
+    assert Settlement(4) == settled([verdict(4), state(4)], tail)
+
+
+def test_a_committed_verdict_brings_the_state_that_holds_it() -> None:
+    """The first such state, and of each profile the newest that belongs to it."""
+    tail = [profile("a", 5), profile("a", 6), profile("b", 9), state(6), state(9)]
+    offset, verdicts, keys = found(settled([verdict(6), state(4)], tail))
+    assert (6, []) == (offset, verdicts)
+    assert [user_key("a"), PARTITION_STATE_KEY] == keys
+
+
+def test_a_committed_state_brings_the_verdicts_before_it() -> None:
+    """Each once and in order, whichever attempt wrote them; none beyond it."""
+    tail = [verdict(4), verdict(3), verdict(4), verdict(5)]
+    offset, verdicts, _ = found(settled([verdict(2), state(4)], tail))
+    assert (4, [verdict(3).value, verdict(4).value]) == (offset, verdicts)
+
+
+def test_the_group_is_told_what_is_done() -> None:
+    """Its own part of a transaction can be left undecided like any other."""
+    assert (4, [], [PARTITION_STATE_KEY]) == found(settled([verdict(4), state(4)], [], None))
+
+
+def test_a_verdict_of_an_earlier_source_topic_proves_nothing() -> None:
+    """By its name, or by being older than the state."""
+    for one in (verdict(9, "other", time_ms=8), verdict(9, time_ms=6)):
+        assert Settlement(4) == settled([one, state(4, time_ms=7)], [state(9)])
+
+
+def test_a_state_that_recovery_refuses_is_left_to_it() -> None:
+    """Damaged, cut short, or about another source topic."""
+    whole = state(4)
+    flipped = record("state", whole.value[:-1] + b"\7", key=PARTITION_STATE_KEY)
+    short = record("state", b"\1", key=PARTITION_STATE_KEY)
+    for one in (flipped, short, state(4, "id-0")):
+        assert settled([verdict(9), one], [state(9)]) is None
+
+
+def test_what_is_not_ours_is_passed_over() -> None:
+    """Other programs may have written to these topics."""
+    headers = [("dlq.offset", b"x"), ("dlq.topic", b"in")]
+    strangers = [
+        record("dlq", b"", headers=headers),
+        record("dlq", b"", headers=headers[:1]),
+        record("verdicts", b"?"),
+        record("verdicts", None),
+        record("state", b"\1", key=PARTITION_STATE_KEY),
+        record("state", b"?", key=b"theirs"),
+    ]
+    assert Settlement(4) == settled([verdict(4), state(4)], strangers)
