@@ -144,6 +144,10 @@ crash: setup test-servers ## break a real Kafka and its workers for half an hour
 crash-table: setup ## write the table of benchmarks/results/crash.json into docs/exactly-once.md
 	@$(BIN)/python -m tests.crash.report_table
 
+.PHONY: stress-table
+stress-table: setup ## write the table of benchmarks/results/stress.json into docs/stress.md
+	@$(BIN)/python -m tests.stress.report_table
+
 .PHONY: simulate
 simulate: setup ## simulate crashes of the checkpoint protocol (SEEDS=20000 FIRST=1)
 	@$(BIN)/python -m tests.simulation.campaign --seeds $(SEEDS) --first $(FIRST)

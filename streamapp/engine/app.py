@@ -8,7 +8,7 @@ import faust
 import structlog
 from faust.types import TP
 
-from streamapp.engine.engine import COMMIT_INTERVAL_S, Engine
+from streamapp.engine.engine import Engine
 from streamapp.engine.feeds import Feeds
 from streamapp.engine.settings import WorkerSettings
 from streamapp.engine.transport import BatchingOptions, BatchSchema, Consumer, TableRegistry
@@ -29,6 +29,9 @@ BATCHES_WAITING_MAX = 16
 
 #: A member learns of a rebalance by its heartbeat, so a long session must not make it rare.
 HEARTBEAT_S_MAX = 2.0
+
+#: The group's offsets only show progress (state knows the position), so twice a second is enough.
+COMMIT_INTERVAL_S = 0.5
 
 #: Between two looks at end offsets, for lag and the watch over stalled partitions.
 WATCH_INTERVAL_S = 1.0
@@ -60,7 +63,8 @@ def create_app(
         broker_heartbeat_interval=min(settings.session_timeout_s / 3, HEARTBEAT_S_MAX),
         broker_request_timeout=max(40.0, settings.session_timeout_s + 5),
         broker_commit_interval=3600.0,
-        consumer_auto_offset_reset="earliest",
+        # A position is never moved on over records that are gone: `Consumer` has it looked at.
+        consumer_auto_offset_reset="none",
         consumer_group_instance_id=settings.instance_id,
         TableManager=TableRegistry,
         stream_recovery_delay=0.0,

@@ -13,7 +13,7 @@ from aiokafka.structs import ConsumerRecord
 
 from streamapp.engine import metrics
 from streamapp.engine.dead_letter_limit import DeadLetterLimit, DeadLetterLimitError
-from streamapp.engine.hanging_transactions import UndecidedWatch, settle
+from streamapp.engine.hanging_transactions import StateAheadError, UndecidedWatch, settle
 from streamapp.engine.local_state import condemn, condemned, partition_directory
 from streamapp.engine.outside import Outside
 from streamapp.engine.partition import PartitionTask, Scorer
@@ -33,9 +33,6 @@ from streamapp.kafka.metadata import TopicError
 from streamapp.scoring.verdicts import SourcePartition
 
 log = structlog.get_logger()
-
-#: The group's offsets only show progress (state knows the position), so twice a second is enough.
-COMMIT_INTERVAL_S = 0.5
 
 
 class Engine:
@@ -138,12 +135,14 @@ class Engine:
             raise
 
     async def _recover(
-        self, stores: Mapping[int, Store], logs: Mapping[int, PartitionLog]
+        self, stores: dict[int, Store], logs: Mapping[int, PartitionLog]
     ) -> list[int]:
         """Bring the stores to the end of the changelog; the partitions stopped instead."""
         around = (self._client, self._settings.stall_timeout_s, self._outside.consumer)
         is_fenced = all(one.is_fenced for one in logs.values())
         refused = await settle(self._topics(), stores, logs, *around) if is_fenced else {}
+        for p in [p for p, error in refused.items() if isinstance(error, StateAheadError)]:
+            stores[p] = self._begun_anew(p, stores[p], str(refused.pop(p)))
         sound = {p: store for p, store in stores.items() if p not in refused}
         refused |= await recover(sound, self._present, *around, is_fenced=is_fenced)
         for p, store in stores.items():
@@ -155,6 +154,11 @@ class Engine:
         for p, error in refused.items():
             self._stop(p, error)
         return list(refused)
+
+    def _begun_anew(self, partition: int, store: Store, reason: str) -> Store:
+        store.close()
+        self._outside.condemn(self._directory(partition), reason)
+        return self._outside.open_store(self._directory(partition), self._changelog)
 
     async def _present_topics(self) -> Origin:
         """The topics as they are now: the broker's ids of them, where it gives any."""

@@ -40,6 +40,10 @@ NewConsumer = Callable[..., AIOKafkaConsumer]
 Ends = dict[TopicPartition, int]
 
 
+class StateAheadError(RecoveryError):
+    """The local state holds a transaction of which nothing stands committed at the broker."""
+
+
 async def settle(
     topics: Topics,
     stores: Mapping[int, Store],
@@ -50,8 +54,9 @@ async def settle(
 ) -> dict[int, RecoveryError]:
     """Make what stands about each partition agree. The logs are open: nobody else writes.
 
-    timeout_s: bounds the time without an answer. Returns the partitions that can't go on. Raises
-    LogError, RecoveryError or KafkaError where the broker does not answer.
+    timeout_s: bounds the time without an answer. Returns the partitions that can't go on; those
+    with a StateAheadError can, once their store is begun anew. Raises LogError, RecoveryError or
+    KafkaError where the broker does not answer.
     """
     refused: dict[int, RecoveryError] = {}
     if not stores:
@@ -69,16 +74,19 @@ async def settle(
             if todo is None:
                 continue
             changelog = TopicPartition(topics.changelog, partition)
-            if found.stored > todo.source_offset and found.applied < stable[changelog]:
-                refused[partition] = _ahead(changelog, found.stored, todo.source_offset)
+            is_ahead = found.stored > todo.source_offset and found.applied < stable[changelog]
+            if is_ahead and todo.shown > todo.source_offset:
+                refused[partition] = _lost(changelog, todo)
                 continue
-            if not ends and not todo:
-                continue
-            _report(partition, ends, todo)
-            if not await _end(readers, logs[partition], ends, found):
-                refused[partition] = _still_hanging(ends)
-            elif todo:
+            if ends or todo:
+                _report(partition, ends, todo)
+                if not await _end(readers, logs[partition], ends, found):
+                    refused[partition] = _still_hanging(ends)
+                    continue
+            if todo:
                 await _write(readers, logs[partition], changelog, todo)
+            if is_ahead:
+                refused[partition] = _ahead(changelog, found.stored, todo.source_offset)
     return refused
 
 
@@ -133,11 +141,19 @@ def _stored(store: Store) -> int:
     return -1 if state is None else partition_state.source_offset(state)
 
 
-def _ahead(changelog: TopicPartition, stored: int, committed: int) -> RecoveryError:
+def _ahead(changelog: TopicPartition, stored: int, committed: int) -> StateAheadError:
+    return StateAheadError(
+        f"it goes up to source offset {stored}, {changelog.topic}[{changelog.partition}] and all "
+        f"output to {committed}: the broker has lost a commit, which is scored again"
+    )
+
+
+def _lost(changelog: TopicPartition, todo: Settlement) -> RecoveryError:
     return RecoveryError(
-        f"the local state goes up to source offset {stored}, {changelog.topic}"
-        f"[{changelog.partition}] to {committed}: the broker has lost a commit, and with it the "
-        f"output; to score it again: streamapp state rebuild --partition {changelog.partition}"
+        f"{changelog.topic}[{changelog.partition}] goes up to source offset {todo.source_offset}, "
+        f"what is committed beside it up to {todo.shown}, the local state as far: the broker has "
+        f"lost a commit there; to score it again, with some of its output a second time: "
+        f"streamapp state rebuild --partition {changelog.partition}"
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from aiokafka import AIOKafkaConsumer
 
-from streamapp.engine.local_state import open_or_begin_anew
+from streamapp.engine.local_state import condemn, open_or_begin_anew
 from streamapp.engine.store import Store
 from streamapp.engine.transactional_producer import TransactionalProducer
 
@@ -24,10 +24,12 @@ async def no_topic_ids(_topics: Sequence[str]) -> Mapping[str, str]:
 class Outside:
     """How to get a client (its options by name), the store of a directory, the ids of topics.
 
-    open_store: from the directory and the name of the changelog it must be a copy of.
+    open_store: from the directory and the name of the changelog it must be a copy of. condemn: has
+    the next one set aside what stands in the directory, for a reason.
     """
 
     producer: Callable[..., TransactionalProducer] = TransactionalProducer
     consumer: Callable[..., AIOKafkaConsumer] = AIOKafkaConsumer
     open_store: Callable[[Path, str], Store] = open_or_begin_anew
+    condemn: Callable[[Path, str], None] = condemn
     topic_ids: Callable[[Sequence[str]], Awaitable[Mapping[str, str]]] = no_topic_ids

@@ -64,9 +64,11 @@ class Settlement:
     """What has to be written again for everything to agree; nothing in most cases.
 
     source_offset: of the last record that is done. state: changelog items, the partition's last.
+    shown: the last source offset that anything shows; the changelog may no longer hold its state.
     """
 
     source_offset: int
+    shown: int
     outputs: dict[str, list[Message]] = field(default_factory=dict)
     state: list[tuple[bytes, bytes]] = field(default_factory=list)
 
@@ -96,7 +98,8 @@ def settlement(topics: Topics, evidence: Evidence) -> Settlement | None:
     if last is not None and last.value is not None and not _is_usable(topics, last):
         return None
     state = _State.of(topics, evidence)
-    done = state.done(_shown(topics, evidence))
+    shown = _shown(topics, evidence)
+    done = state.done(shown)
     outputs = {
         topic: missing
         for topic in topics.outputs
@@ -104,8 +107,8 @@ def settlement(topics: Topics, evidence: Evidence) -> Settlement | None:
     }
     is_told = done < 0 or (evidence.group_offset or 0) > done
     if done == state.source_offset and not outputs and is_told:
-        return Settlement(done)
-    return Settlement(done, outputs, state.items(done))
+        return Settlement(done, shown)
+    return Settlement(done, shown, outputs, state.items(done))
 
 
 def _shown(topics: Topics, evidence: Evidence) -> int:

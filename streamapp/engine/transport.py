@@ -14,6 +14,7 @@ from typing import Any, Protocol, cast
 
 import faust
 from aiokafka import TopicPartition
+from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
 from aiokafka.structs import ConsumerRecord
 from faust.tables import TableManager
 from faust.transport.drivers import aiokafka as driver
@@ -319,13 +320,33 @@ class Consumer(driver.Consumer):
         """Wait until the engine has finished the batch it is scoring."""
         await self._options.positions.quiesce()
 
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
+        try:
+            return await super()._getmany(active_partitions, timeout)
+        except NoOffsetForPartitionError:  # just assigned: `perform_seek` is about to go there
+            return {}
+        except OffsetOutOfRangeError as error:
+            await self._verify(error.args[0])
+            return {}
+
+    async def _verify(self, positions: Mapping[TP, int]) -> None:
+        """Have partitions stopped whose next record is gone; going on would pass over it."""
+        held = {TP(*tp): position for tp, position in positions.items()}
+        begins, ends = await self._bounds(held)
+        for tp, position in held.items():
+            self._options.positions.verified(tp.partition, position, begins[tp], ends[tp])
+        self.pause_stopped()
+
+    async def _bounds(self, tps: Iterable[TP]) -> tuple[Mapping[TP, int], Mapping[TP, int]]:
+        """First offset and end of each partition."""
+        begins, ends = await asyncio.gather(self.earliest_offsets(*tps), self.highwaters(*tps))
+        return begins, ends
+
     async def perform_seek(self) -> None:
         """Go to where the recovered state ends, whatever the group has committed."""
         committed = await self.seek_to_committed()
         sources = [tp for tp in self.assignment() if tp.topic == self._options.source_topic]
-        begins, ends = await asyncio.gather(
-            self.earliest_offsets(*sources), self.highwaters(*sources)
-        )
+        begins, ends = await self._bounds(sources)
         positions = {}
         for tp in sources:
             engine = self._options.positions

@@ -7,11 +7,12 @@ from typing import Any, Final
 
 import msgspec
 
+from tests.guide_tables import replaced
+
 ROOT: Final = Path(__file__).parents[2]
 REPORT: Final = ROOT / "benchmarks" / "results" / "crash.json"
 GUIDE: Final = ROOT / "docs" / "exactly-once.md"
 BEGIN: Final = "<!-- Made from benchmarks/results/crash.json by `make crash-table`. -->\n"
-END: Final = "<!-- End of the table. -->\n"
 _HEAD: Final = """\
 | fault | n | kills | SIGTERMs, worst exit s | records | lost | duplicate | verdicts differ \
 | profiles differ | other differ | ready again s, median | worst |
@@ -74,9 +75,7 @@ def _differences(found: dict[str, Any]) -> list[int]:
 
 def with_table(text: str, report: dict[str, Any]) -> str:
     """The guide's text with this report's table between its marks."""
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{table(report)}\n{END}{after}"
+    return replaced(text, BEGIN, table(report))
 
 
 def main() -> int:

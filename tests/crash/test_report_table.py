@@ -5,7 +5,8 @@ from dataclasses import asdict
 from tests.crash.campaign import RowResult
 from tests.crash.checker import Findings
 from tests.crash.fleet import Stop
-from tests.crash.report_table import BEGIN, END, GUIDE, with_table
+from tests.crash.report_table import BEGIN, GUIDE, with_table
+from tests.guide_tables import END
 
 
 def test_each_row_has_its_line_between_the_marks_of_the_guide() -> None:

@@ -58,7 +58,7 @@ def found(settlement: Settlement | None) -> tuple[int, list[bytes | None], list[
 def test_where_all_agree_nothing_is_to_be_done() -> None:
     """Also with what an aborted attempt has left behind."""
     tail = [verdict(5), profile("a", 5), state(5)]
-    assert Settlement(4) == settled([verdict(4), state(4)], tail)
+    assert Settlement(4, 4) == settled([verdict(4), state(4)], tail)
 
 
 def test_a_committed_verdict_brings_the_state_that_holds_it() -> None:
@@ -76,6 +76,11 @@ def test_a_committed_state_brings_the_verdicts_before_it() -> None:
     assert (4, [verdict(3).value, verdict(4).value]) == (offset, verdicts)
 
 
+def test_what_is_shown_without_a_state_that_holds_it_is_named() -> None:
+    """The changelog has forgotten it: nothing can be written again."""
+    assert Settlement(4, 6) == settled([verdict(4), state(4)], [], 7)
+
+
 def test_the_group_is_told_what_is_done() -> None:
     """Its own part of a transaction can be left undecided like any other."""
     assert (4, [], [PARTITION_STATE_KEY]) == found(settled([verdict(4), state(4)], [], None))
@@ -84,7 +89,7 @@ def test_the_group_is_told_what_is_done() -> None:
 def test_a_verdict_of_an_earlier_source_topic_proves_nothing() -> None:
     """By its name, or by being older than the state."""
     for one in (verdict(9, "other", time_ms=8), verdict(9, time_ms=6)):
-        assert Settlement(4) == settled([one, state(4, time_ms=7)], [state(9)])
+        assert Settlement(4, 4) == settled([one, state(4, time_ms=7)], [state(9)])
 
 
 def test_a_state_that_recovery_refuses_is_left_to_it() -> None:
@@ -107,4 +112,4 @@ def test_what_is_not_ours_is_passed_over() -> None:
         record("state", b"\1", key=PARTITION_STATE_KEY),
         record("state", b"?", key=b"theirs"),
     ]
-    assert Settlement(4) == settled([verdict(4), state(4)], strangers)
+    assert Settlement(4, 4) == settled([verdict(4), state(4)], strangers)

@@ -3,13 +3,16 @@
 import json
 import shutil
 from pathlib import Path
+from signal import SIGCONT, SIGSTOP
 
 import pytest
 from confluent_kafka import Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, OffsetSpec
 from rocksdict import Options, Rdict
 
 from streamapp.broker.waiting import wait_until
+from streamapp.engine.store import PARTITION_STATE_KEY, StateStore
+from streamapp.scoring import partition_state
 from streamapp.scoring.artifact import ModelArtifact
 from tests.engine.deployment import PARTITIONS, Deployment, assert_undisturbed
 from tests.engine.worker_process import WorkerProcess
@@ -102,6 +105,26 @@ def sum_done(deployment: Deployment) -> bool:
     return sum(deployment.committed().values()) >= 4 * ROWS
 
 
+def test_state_ahead_of_all_the_broker_has_kept_is_built_again(
+    scored: Deployment, shipped_model: ModelArtifact
+) -> None:
+    """Its commit was lost at the broker: the changelog's state goes on, and nothing is left out."""
+    store = StateStore(place(scored, 1))
+    state = store.get(PARTITION_STATE_KEY)
+    assert state is not None
+    ahead = partition_state.moved(state, partition_state.source_offset(state) + 3)
+    store.write([(PARTITION_STATE_KEY, ahead)], store.changelog_offset)
+    store.close()
+    scored.replay(ROWS)
+    worker = scored.worker()
+    found = scored.found(2 * ROWS)
+    assert 0 == worker.terminate()[0]
+    [set_aside] = worker.logged("state_set_aside")
+    assert "the broker has lost a commit, which is scored again" in set_aside["detail"]
+    assert 0 == found.repeated_verdicts
+    assert_undisturbed(scored, scored.expected(shipped_model), found)
+
+
 def test_a_source_topic_made_again_stops_and_is_repaired(scored: Deployment) -> None:
     """Also when it has grown past where the state goes on: its id is another."""
     source = scored.topics.name("transactions")
@@ -150,6 +173,29 @@ def test_a_source_below_retention_stops_and_is_repaired(scored: Deployment) -> N
     again.await_ready()
     assert wait_until(lambda: sum(scored.committed().values()) >= 2 * ROWS, 60)
     assert 0 == again.terminate()[0]
+
+
+def test_retention_that_overtakes_a_running_worker_stops_its_partitions(scored: Deployment) -> None:
+    """It does not go on behind the records that are gone as if there had been none."""
+    source = scored.topics.name("transactions")
+    worker = scored.worker()
+    worker.await_ready()
+    worker.send(SIGSTOP)
+    for _ in range(2):  # a fetch that is under way may still bring the first
+        scored.replay(ROWS)
+    admin = AdminClient({**scored.kafka.librdkafka()})
+    places = [TopicPartition(source, partition) for partition in range(PARTITIONS)]
+    latest = admin.list_offsets(dict.fromkeys(places, OffsetSpec.latest()))
+    ends = {place.partition: found.result(30).offset for place, found in latest.items()}
+    cut = [TopicPartition(source, partition, end - 5) for partition, end in ends.items()]
+    for future in admin.delete_records(cut).values():
+        future.result(30)
+    worker.send(SIGCONT)
+    told = stopped(worker)
+    assert 0 == worker.terminate()[0]
+    for partition, end in ends.items():
+        assert f"begins at {end - 5}, but the state goes on from" in told[partition]
+        assert scored.committed()[partition] < end - 5
 
 
 def test_a_changelog_made_again_stops_and_is_repaired_without_loss(

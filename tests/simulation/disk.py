@@ -61,6 +61,10 @@ class Disk:
         """Lose writes of every store; how many."""
         return sum(image.cut_power(draw) for image in self.images.values())
 
+    def remove(self, directory: Path) -> None:
+        """Set a directory aside."""
+        del self.images[directory]
+
     def wipe(self) -> None:
         """A new disk."""
         self.images.clear()

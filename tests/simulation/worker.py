@@ -81,6 +81,7 @@ class SimulatedWorker:
                 producer=partial(SimulatedProducer, *clients),
                 consumer=partial(SimulatedConsumer, *clients),
                 open_store=lambda path, _: SimulatedStore(process, disk, path, plan.sync_share),
+                condemn=lambda path, _: disk.remove(path),
             ),
         )
         self._assignment: Assignment | None = None
@@ -171,7 +172,8 @@ class SimulatedWorker:
             )
             position = self.engine.position(one, committed)
             log = self._around.broker.log(SOURCE, one)
-            self._positions[one] = log.start if position is None else position
+            start = log.start if position is None else position
+            self._positions[one] = self.engine.verified(one, start, log.start, log.end)
             if self.engine.is_stopped(one):  # a worker would wait for an operator: nobody comes
                 raise RecoveryError(self.engine.why_not_ready() or f"{one} is stopped")
         self._assignment = assignment
@@ -238,7 +240,10 @@ class SimulatedWorker:
     async def _fetch_partition(self, partition: int, assignment: Assignment) -> None:
         position = self._positions[partition]
         log = self._around.broker.log(SOURCE, partition)
-        if position >= log.end:
+        if position >= log.end or self.engine.is_stopped(partition):
+            return
+        if position < log.start:
+            self.engine.verified(partition, position, log.start, log.end)
             return
         size = self._plan.settings.batch_records_max
         try:
