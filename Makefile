@@ -70,6 +70,10 @@ check: lint test ## lint and test: what has to pass before a commit
 contract: setup ## write docs/contract/*.json again from the code
 	@$(BIN)/streamapp contract --write docs/contract
 
+.PHONY: openapi
+openapi: setup ## write docs/openapi.json again from the code
+	@$(BIN)/streamapp api --openapi > docs/openapi.json
+
 .PHONY: settings-reference
 settings-reference: setup ## write docs/settings.md again from the code
 	@$(BIN)/python -m tests.deploy.settings_reference

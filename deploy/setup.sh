@@ -31,6 +31,6 @@ if .venv/bin/python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (
 else
   echo "setup: the lock file is for Python 3.11 to 3.13; this is $(.venv/bin/python --version):" \
     "installing the newest versions that fit, unpinned" >&2
-  "${pip[@]}" install --editable ".[dev]" --requirement deploy/tools.in
+  "${pip[@]}" install --editable ".[api,dev]" --requirement deploy/tools.in
 fi
 touch .venv/.installed

@@ -5,12 +5,14 @@ import sys
 import typer
 
 from streamapp.cli import (
+    api,
     broker,
     contract,
     demo,
     dlq,
     evaluate,
     generate,
+    keys,
     replay,
     score,
     sink,
@@ -32,9 +34,11 @@ app.add_typer(broker.app, name="broker")
 app.add_typer(sink.app, name="sink")
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(state.app, name="state")
+app.add_typer(keys.app, name="keys")
 app.command("demo")(demo.demo)
 app.command("contract")(contract.contract)
 app.command("worker")(worker.worker)
+app.command("api")(api.api)
 app.command("replay")(replay.replay)
 app.command("score")(score.score)
 app.command("generate")(generate.generate)

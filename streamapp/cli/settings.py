@@ -26,6 +26,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from streamapp.api.settings import ApiSettings
 from streamapp.cli.errors import UsageError
 from streamapp.engine.settings import WorkerSettings
 from streamapp.kafka.settings import KafkaSettings, TopicSettings
@@ -66,6 +67,7 @@ class Settings(BaseSettings):
     postgres: PostgresSettings = PostgresSettings()
     parquet: ParquetSettings = ParquetSettings()
     redis: RedisSettings = RedisSettings()
+    api: ApiSettings = ApiSettings()
 
     @classmethod
     def settings_customise_sources(

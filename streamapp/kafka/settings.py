@@ -70,11 +70,14 @@ class TopicSettings(BaseModel):
     verdicts: str = "verdicts"
     anomalies: str = "anomalies"
     dead_letters: str = "transactions.dlq"
+    audit: str = "audit"
     partitions: int = Field(default=4, ge=1, le=10_000)
     replication_factor: int = Field(default=1, ge=1, le=10)
     anomaly_severity: Severity = Severity.MEDIUM
 
-    def name(self, role: Literal["transactions", "verdicts", "anomalies", "dead_letters"]) -> str:
+    def name(
+        self, role: Literal["transactions", "verdicts", "anomalies", "dead_letters", "audit"]
+    ) -> str:
         """The full name of a topic, prefix included."""
         return f"{self.prefix}{getattr(self, role)}"
 

@@ -32,14 +32,20 @@ def _unmet(requirements: list[str], pins: dict[str, set[Version]]) -> list[str]:
 
 def test_developer_lock_meets_all_requirements() -> None:
     """What is added to pyproject.toml is added to the lock: run `make lock`."""
-    wanted = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"] + ["setuptools>=77"]
+    wanted = [
+        *PROJECT["dependencies"],
+        *PROJECT["optional-dependencies"]["dev"],
+        *PROJECT["optional-dependencies"]["api"],
+        "setuptools>=77",
+    ]
     assert [] == _unmet(wanted, _pins("requirements.lock"))
 
 
 def test_runtime_lock_meets_what_the_image_needs() -> None:
     """The image gets all it imports, without the developers' tools: run `make lock`."""
     pins = _pins("runtime.lock")
-    assert [] == _unmet([*PROJECT["dependencies"], "setuptools>=77"], pins)
+    api = PROJECT["optional-dependencies"]["api"]
+    assert [] == _unmet([*PROJECT["dependencies"], *api, "setuptools>=77"], pins)
     assert not {"pytest", "mypy", "ruff"} & set(pins)
 
 

@@ -1,0 +1,30 @@
+"""What the routes work with, made once for a process."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import cast
+
+from fastapi import Request
+
+from streamapp.api.audit import AuditLog
+from streamapp.api.guard import Guard
+from streamapp.api.keys import KeyFile
+from streamapp.api.settings import ApiSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The API's parts. `why_not_ready` is None where it can answer."""
+
+    settings: ApiSettings
+    guard: Guard
+    key_file: KeyFile
+    audit: AuditLog
+    why_not_ready: Callable[[], str | None]
+    now: Callable[[], datetime]
+
+
+def parts_of(request: Request) -> Parts:
+    """The parts of the process that answers this request."""
+    return cast(Parts, request.app.state.parts)

@@ -1,0 +1,160 @@
+"""The API's parts for tests: a clock that stands still, a publisher that keeps what it is given."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import jwt
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from streamapp.api.access import Scope
+from streamapp.api.app import create_app
+from streamapp.api.audit import AuditLog
+from streamapp.api.guard import Guard
+from streamapp.api.keys import KeyFile, KeyWatch
+from streamapp.api.limits import Limits
+from streamapp.api.parts import Parts
+from streamapp.api.publisher import Headers, PublishError
+from streamapp.api.settings import ApiSettings, JwtSettings
+from streamapp.api.tokens import TokenVerifier
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+ISSUER, AUDIENCE = "https://issuer.example", "streamapp"
+RSA_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+EC_KEY = ec.generate_private_key(ec.SECP256R1())
+
+
+@dataclass
+class Clock:
+    """Seconds that pass when they are told to."""
+
+    now_s: float = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@dataclass
+class FakePublisher:
+    """Keeps records in order; refuses them while told to."""
+
+    is_away: bool = False
+    records: list[tuple[str, bytes, bytes, Headers]] = field(default_factory=list)
+
+    async def publish(self, topic: str, key: bytes, value: bytes, headers: Headers) -> None:
+        """Take a record."""
+        if self.is_away:
+            raise PublishError("away")
+        self.records.append((topic, key, value, headers))
+
+
+@dataclass
+class Provider:
+    """An identity provider: its published keys, and how often they were asked for."""
+
+    keys: dict[str, Any] = field(default_factory=lambda: {"k1": RSA_KEY, "k2": EC_KEY})
+    fetches: int = 0
+    is_away: bool = False
+
+    async def fetch(self) -> bytes:
+        """The keys as a JWK set."""
+        self.fetches += 1
+        if self.is_away:
+            raise httpx.ConnectError("away")
+        return json.dumps({"keys": [_jwk(name, key) for name, key in self.keys.items()]}).encode()
+
+
+def token(
+    scopes: str | None = "read score admin",
+    key: Any = RSA_KEY,
+    algorithm: str = "RS256",
+    kid: str = "k1",
+    **claims: Any,
+) -> str:
+    """A token as the provider makes it, good until something is changed."""
+    content = {
+        "iss": ISSUER,
+        "aud": AUDIENCE,
+        "sub": "service-1",
+        "exp": datetime.now(UTC) + timedelta(hours=1),
+        "scope": scopes,
+    }
+    kept = {name: value for name, value in {**content, **claims}.items() if value is not None}
+    return jwt.encode(kept, key, algorithm, {"kid": kid})
+
+
+class Api:
+    """The application on parts of its own; `key` makes keys for it."""
+
+    def __init__(self, directory: Path, **settings: Any) -> None:
+        self.clock = Clock()
+        self.publisher = FakePublisher()
+        self.provider = Provider()
+        self.key_file = KeyFile(directory / "keys.json")
+        self.settings = ApiSettings(
+            keys_file=directory / "keys.json",
+            jwt=JwtSettings(issuer=ISSUER, audience=AUDIENCE, jwks_url="https://issuer.example/k"),
+            **settings,
+        )
+        self.app = create_app(self._parts())
+        self.loop = asyncio.Runner()
+
+    def _parts(self) -> Parts:
+        settings = self.settings
+        limits = Limits(
+            settings.rate_per_s, settings.rate_burst, settings.concurrency_max, self.clock
+        )
+        tokens = TokenVerifier(settings.jwt, self.provider.fetch, self.clock)
+        guard = Guard(KeyWatch(self.key_file, self.clock), tokens, limits, lambda: NOW)
+        return Parts(
+            settings=settings,
+            guard=guard,
+            key_file=self.key_file,
+            audit=AuditLog(self.publisher.publish, "audit", lambda: NOW),
+            why_not_ready=lambda: guard.failure,
+            now=lambda: NOW,
+        )
+
+    def key(self, *scopes: Scope, days: float = 1.0) -> str:
+        """A key with these scopes, seen by the API at once."""
+        made, _ = self.key_file.create("test", frozenset(scopes), timedelta(days=days), NOW)
+        self.clock.now_s += 1.0
+        return made
+
+    def ask(self, method: str, path: str, bearer: str | None, **more: Any) -> httpx.Response:
+        """One request, with this bearer token."""
+        return self.loop.run(self.asked(method, path, bearer, **more))
+
+    async def asked(
+        self, method: str, path: str, bearer: str | None, **more: Any
+    ) -> httpx.Response:
+        """The same inside the loop."""
+        own = {"Authorization": f"Bearer {bearer}"} if bearer else {}
+        transport = httpx.ASGITransport(self.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://api") as client:
+            return await client.request(
+                method, path, headers={**own, **more.pop("headers", {})}, **more
+            )
+
+    def close(self) -> None:
+        """End its loop."""
+        self.loop.close()
+
+
+def actions(records: Sequence[tuple[str, bytes, bytes, Headers]]) -> list[tuple[str, str, Any]]:
+    """Caller, action and target of what the audit topic holds."""
+    entries = [json.loads(value) for topic, _, value, _ in records if topic == "audit"]
+    return [(one["caller"], one["action"], one["target"]) for one in entries]
+
+
+def _jwk(name: str, key: Any) -> dict[str, Any]:
+    is_rsa = isinstance(key, rsa.RSAPrivateKey)
+    made = (jwt.algorithms.RSAAlgorithm if is_rsa else jwt.algorithms.ECAlgorithm).to_jwk(
+        key.public_key(), as_dict=True
+    )
+    return {**made, "kid": name, "use": "sig", "alg": "RS256" if is_rsa else "ES256"}
