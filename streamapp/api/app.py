@@ -5,7 +5,7 @@ from functools import cache, partial
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
-from streamapp.api import key_routes
+from streamapp.api import key_routes, live_routes, score_routes, verdict_routes
 from streamapp.api.access import GuardedRoute, takes
 from streamapp.api.openapi import document
 from streamapp.api.parts import Parts
@@ -32,7 +32,13 @@ def bare_app(*, metrics_public: bool = False) -> FastAPI:
 
 def routers(*, metrics_public: bool = False) -> list[APIRouter]:
     """Every route that is in the document."""
-    return [system_routes(metrics_public=metrics_public), key_routes.router]
+    return [
+        system_routes(metrics_public=metrics_public),
+        score_routes.router,
+        verdict_routes.router,
+        live_routes.router,
+        key_routes.router,
+    ]
 
 
 def _document_route(app: FastAPI) -> APIRouter:

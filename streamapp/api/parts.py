@@ -10,6 +10,8 @@ from fastapi import Request
 from streamapp.api.audit import AuditLog
 from streamapp.api.guard import Guard
 from streamapp.api.keys import KeyFile
+from streamapp.api.live import Live
+from streamapp.api.scoring import Scoring
 from streamapp.api.settings import ApiSettings
 
 
@@ -21,6 +23,8 @@ class Parts:
     guard: Guard
     key_file: KeyFile
     audit: AuditLog
+    scoring: Scoring
+    live: Live
     why_not_ready: Callable[[], str | None]
     now: Callable[[], datetime]
 

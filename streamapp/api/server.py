@@ -5,9 +5,10 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -16,15 +17,25 @@ from fastapi import FastAPI
 
 from streamapp.api.app import create_app
 from streamapp.api.audit import AuditLog
+from streamapp.api.feed import VerdictFeed
+from streamapp.api.figures import Figures
 from streamapp.api.guard import Guard
 from streamapp.api.keys import KeyFile, KeyRecord, KeyWatch, utc_now
+from streamapp.api.lag import LagWatch
 from streamapp.api.limits import Limits
+from streamapp.api.live import Live
+from streamapp.api.models import Models
 from streamapp.api.parts import Parts
+from streamapp.api.postgres_store import PostgresVerdicts
 from streamapp.api.publisher import Publisher
+from streamapp.api.recent import RecentVerdicts
+from streamapp.api.scoring import Scoring
 from streamapp.api.settings import ApiSettings, JwtSettings
 from streamapp.api.tokens import TokenVerifier, fetch_jwks
+from streamapp.api.waiting import Waiting
 from streamapp.kafka.settings import KafkaSettings, TopicSettings
 from streamapp.kafka.topics import TopicPlan, ensure_topics
+from streamapp.sinks.postgres.settings import PostgresSettings
 
 log = structlog.get_logger()
 
@@ -38,18 +49,22 @@ _AUDIT_RETENTION_MS: Final = 365 * 86_400_000
 
 @dataclass(frozen=True, slots=True)
 class ApiPlan:
-    """All the API needs. `own_keys` are of this process alone and in no file."""
+    """All the API needs. `group`: the workers'. `own_keys` are of this process, in no file."""
 
     kafka: KafkaSettings
     topics: TopicSettings
     settings: ApiSettings
+    postgres: PostgresSettings
+    model_dir: Path
+    group: str
     own_keys: tuple[KeyRecord, ...] = ()
 
 
 def serve(plan: ApiPlan, listener: socket.socket) -> None:
     """Serve on the listener until SIGTERM or Ctrl-C.
 
-    Raises TopicError where the broker is not there, KeyFileError where keys can't be read.
+    Raises TopicError where the broker is not there, KeyFileError where keys can't be read,
+    ArtifactError where the model can't.
     """
     ensure_topics(plan.kafka, [audit_topic(plan.topics)], plan.topics.replication_factor)
     uvicorn_loop = uvicorn.Config("", loop="auto").get_loop_factory()
@@ -67,35 +82,71 @@ def audit_topic(topics: TopicSettings) -> TopicPlan:
 
 
 async def _serve(plan: ApiPlan, listener: socket.socket) -> None:
-    loop = asyncio.get_running_loop()
-    key_file = KeyFile(plan.settings.keys_file)
-    keys = KeyWatch(key_file, time.monotonic, plan.own_keys)
-    publisher = Publisher(plan.kafka, loop)
-    try:
-        parts = _parts(plan, key_file, keys, publisher)
+    async with AsyncExitStack() as stack:
+        parts = await _parts(plan, stack)
         server = _Server(_config(create_app(parts), plan.settings))
+
+        def stop() -> None:
+            parts.live.stopping.set()  # streams would keep the server from ending
+            server.should_exit = True
+
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, partial(setattr, server, "should_exit", True))
+            asyncio.get_running_loop().add_signal_handler(number, stop)
         log.info("api_served", port=listener.getsockname()[1])
         await server.serve(sockets=[listener])
-    finally:
-        await asyncio.to_thread(publisher.close)
     log.info("api_stopped")
 
 
-def _parts(plan: ApiPlan, key_file: KeyFile, keys: KeyWatch, publisher: Publisher) -> Parts:
-    settings = plan.settings
-    limits = Limits(
-        settings.rate_per_s, settings.rate_burst, settings.concurrency_max, time.monotonic
-    )
-    guard = Guard(keys, _tokens(settings.jwt), limits, utc_now)
+async def _parts(plan: ApiPlan, stack: AsyncExitStack) -> Parts:
+    """The parts, each ended with the stack."""
+    settings, topics, loop = plan.settings, plan.topics, asyncio.get_running_loop()
+    key_file = KeyFile(settings.keys_file)
+    keys = KeyWatch(key_file, time.monotonic, plan.own_keys)
+    guard = Guard(keys, _tokens(settings.jwt), _limits(settings), utc_now)
+    publisher = Publisher(plan.kafka, loop)
+    stack.push_async_callback(asyncio.to_thread, publisher.close)
+    waiting = Waiting(settings.waiting_max)
+    live = await _live(plan, waiting, stack)
+    feed = VerdictFeed(plan.kafka, topics, settings.recent_verdicts_max, live.take, loop)
+    _started(feed, stack)
     return Parts(
         settings=settings,
         guard=guard,
         key_file=key_file,
-        audit=AuditLog(publisher.publish, plan.topics.name("audit"), utc_now),
-        why_not_ready=lambda: guard.failure,
+        audit=AuditLog(publisher.publish, topics.name("audit"), utc_now),
+        scoring=Scoring(
+            publisher.publish,
+            live.known,
+            waiting,
+            topics.name("transactions"),
+            settings.score_timeout_s,
+        ),
+        live=live,
+        why_not_ready=lambda: guard.failure or feed.why_not_live,
         now=utc_now,
+    )
+
+
+async def _live(plan: ApiPlan, waiting: Waiting, stack: AsyncExitStack) -> Live:
+    older = None
+    if plan.settings.store == "postgres":
+        older = await stack.enter_async_context(PostgresVerdicts(plan.postgres))
+    recent = RecentVerdicts(plan.settings.recent_verdicts_max)
+    live = Live(recent, older, Figures(time.time), waiting, Models([plan.model_dir]))
+    watch = LagWatch(plan.kafka, plan.topics.name("transactions"), plan.group)
+    _started(watch, stack)
+    live.lag = lambda: watch.lag
+    return live
+
+
+def _started(thread: VerdictFeed | LagWatch, stack: AsyncExitStack) -> None:
+    thread.start()
+    stack.push_async_callback(asyncio.to_thread, thread.close)
+
+
+def _limits(settings: ApiSettings) -> Limits:
+    return Limits(
+        settings.rate_per_s, settings.rate_burst, settings.concurrency_max, time.monotonic
     )
 
 

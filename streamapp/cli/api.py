@@ -4,13 +4,16 @@ import importlib.util
 import json
 import socket
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import structlog
 import typer
 
 from streamapp.cli.errors import UsageError
 from streamapp.cli.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from streamapp.api.keys import KeyRecord
 
 log = structlog.get_logger()
 
@@ -26,16 +29,32 @@ def api(
     if openapi:
         typer.echo(document())
         return
+    settings = load_settings(config)
+    log.info("settings_loaded", settings=settings.masked()["api"])
+    serve_api(settings)
+
+
+def serve_api(settings: Settings, own_keys: "tuple[KeyRecord, ...]" = ()) -> None:
+    """Serve until told to stop. Raises UsageError."""
     from streamapp.api.keys import KeyFileError  # noqa: PLC0415 - an extra of its own
     from streamapp.api.server import ApiPlan, serve  # noqa: PLC0415
     from streamapp.kafka.metadata import TopicError  # noqa: PLC0415
+    from streamapp.scoring.artifact import ArtifactError  # noqa: PLC0415
+    from streamapp.scoring.default_model import default_model_dir  # noqa: PLC0415
 
-    settings = load_settings(config)
-    log.info("settings_loaded", settings=settings.masked()["api"])
+    plan = ApiPlan(
+        kafka=settings.kafka,
+        topics=settings.topics,
+        settings=settings.api,
+        postgres=settings.postgres,
+        model_dir=settings.worker.model_dir or default_model_dir(),
+        group=settings.worker.group,
+        own_keys=own_keys,
+    )
     with listening(settings) as listener:
         try:
-            serve(ApiPlan(settings.kafka, settings.topics, settings.api), listener)
-        except (KeyFileError, TopicError) as error:
+            serve(plan, listener)
+        except (ArtifactError, KeyFileError, TopicError) as error:
             raise UsageError(str(error)) from error
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,13 +15,20 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from streamapp.api.access import Scope
 from streamapp.api.app import create_app
 from streamapp.api.audit import AuditLog
+from streamapp.api.figures import Figures
 from streamapp.api.guard import Guard
 from streamapp.api.keys import KeyFile, KeyWatch
 from streamapp.api.limits import Limits
+from streamapp.api.live import Live
+from streamapp.api.models import Models
 from streamapp.api.parts import Parts
 from streamapp.api.publisher import Headers, PublishError
+from streamapp.api.recent import RecentVerdicts
+from streamapp.api.scoring import Scoring
 from streamapp.api.settings import ApiSettings, JwtSettings
 from streamapp.api.tokens import TokenVerifier
+from streamapp.api.waiting import Waiting
+from streamapp.scoring.default_model import default_model_dir
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ISSUER, AUDIENCE = "https://issuer.example", "streamapp"
@@ -44,6 +51,7 @@ class FakePublisher:
     """Keeps records in order; refuses them while told to."""
 
     is_away: bool = False
+    on_publish: Callable[[], None] = lambda: None
     records: list[tuple[str, bytes, bytes, Headers]] = field(default_factory=list)
 
     async def publish(self, topic: str, key: bytes, value: bytes, headers: Headers) -> None:
@@ -51,6 +59,7 @@ class FakePublisher:
         if self.is_away:
             raise PublishError("away")
         self.records.append((topic, key, value, headers))
+        self.on_publish()
 
 
 @dataclass
@@ -101,6 +110,10 @@ class Api:
             jwt=JwtSettings(issuer=ISSUER, audience=AUDIENCE, jwks_url="https://issuer.example/k"),
             **settings,
         )
+        self.waiting = Waiting(self.settings.waiting_max)
+        models = Models([default_model_dir()])
+        recent = RecentVerdicts(self.settings.recent_verdicts_max)
+        self.live = Live(recent, None, Figures(self.clock), self.waiting, models)
         self.app = create_app(self._parts())
         self.loop = asyncio.Runner()
 
@@ -116,6 +129,14 @@ class Api:
             guard=guard,
             key_file=self.key_file,
             audit=AuditLog(self.publisher.publish, "audit", lambda: NOW),
+            scoring=Scoring(
+                self.publisher.publish,
+                self.live.known,
+                self.waiting,
+                "transactions",
+                settings.score_timeout_s,
+            ),
+            live=self.live,
             why_not_ready=lambda: guard.failure,
             now=lambda: NOW,
         )

@@ -64,8 +64,8 @@ class ApiProcess:
 
     @staticmethod
     def bearer(key: str) -> dict[str, str]:
-        """The header that carries a key."""
-        return {"Authorization": f"Bearer {key}"}
+        """The header that carries a key; none without one."""
+        return {"Authorization": f"Bearer {key}"} if key else {}
 
     def get(self, path: str, key: str) -> httpx.Response:
         """One answer."""

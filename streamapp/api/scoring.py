@@ -1,0 +1,146 @@
+"""Transactions in, the stream's own verdicts out: sent as any producer would, and waited for."""
+
+import asyncio
+import re
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+
+import msgspec
+
+from streamapp.api import metrics
+from streamapp.api.problems import Problem
+from streamapp.api.publisher import Headers, PublishError
+from streamapp.api.verdict_store import StoreAway
+from streamapp.api.waiting import Outcome, Refused, Waiting
+from streamapp.domain.dead_letter import Rejected
+from streamapp.domain.decode import decode
+from streamapp.domain.transaction import Transaction
+
+Publish = Callable[[str, bytes, bytes, Headers], Awaitable[None]]
+Known = Callable[[str, str], Awaitable[bytes | None]]
+"""The first verdict on this user's tx_id, where there is one."""
+
+_TRACEPARENT: Final = re.compile(r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")
+_TRACESTATE_CHARS_MAX: Final = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """No verdict within the time limit; it will be found under this tx_id."""
+
+    tx_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """W3C trace context of a request, carried on to its verdicts. Empty: none."""
+
+    parent: str = ""
+    state: str = ""
+
+    def headers(self) -> list[tuple[str, bytes]]:
+        """Record headers; nothing that is not trace context."""
+        if not _TRACEPARENT.match(self.parent):
+            return []
+        found = [("traceparent", self.parent.encode())]
+        if self.state and len(self.state) <= _TRACESTATE_CHARS_MAX and self.state.isascii():
+            found.append(("tracestate", self.state.encode()))
+        return found
+
+
+class _Whose(msgspec.Struct):
+    user_id: str
+
+
+class Scoring:
+    """Sends transactions and waits for their verdicts. Used from one event loop."""
+
+    def __init__(
+        self, publish: Publish, known: Known, waiting: Waiting, topic: str, timeout_s: float
+    ) -> None:
+        self._publish = publish
+        self._known = known
+        self._waiting = waiting
+        self._topic = topic
+        self._timeout_s = timeout_s
+
+    async def score(self, payload: bytes, trace: Trace) -> bytes | Pending:
+        """The verdict on one transaction as published. Raises Problem."""
+        outcome = await self._score(payload, trace)
+        if isinstance(outcome, Refused):
+            raise refusal(outcome)
+        return outcome
+
+    async def score_all(
+        self, payloads: Sequence[bytes], trace: Trace
+    ) -> list[bytes | Pending | Problem]:
+        """The same for each, in order; what goes wrong with one is its own answer."""
+
+        async def one(payload: bytes) -> bytes | Pending | Problem:
+            try:
+                return await self.score(payload, trace)
+            except Problem as problem:
+                return problem
+
+        return list(await asyncio.gather(*map(one, payloads)))
+
+    async def _score(self, payload: bytes, trace: Trace) -> Outcome | Pending:
+        transaction = _parsed(payload)
+        if isinstance(transaction, Rejected):
+            return Refused(transaction.reason, transaction.field, transaction.detail)
+        user_id, tx_id = transaction.user_id, transaction.tx_id
+        try:
+            known = await self._known(user_id, tx_id)
+        except StoreAway:
+            known = None  # then the worker says that it is a duplicate
+        if known is not None:
+            return known
+        with self._waiting.join((user_id, tx_id)) as (wait, is_new):
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    if is_new:
+                        await self._send(user_id, payload, trace)
+                        wait.is_sent = True
+                    return await asyncio.shield(wait.future)
+            except TimeoutError:
+                if not wait.is_sent:
+                    raise _not_taken("the broker did not take it in time") from None
+                metrics.TIMEOUTS.inc()
+                return Pending(tx_id)
+
+    async def _send(self, user_id: str, payload: bytes, trace: Trace) -> None:
+        sent_at = ("sent_at", b"%d" % (time.time_ns() // 1_000))
+        try:
+            await self._publish(self._topic, user_id.encode(), payload, [sent_at, *trace.headers()])
+        except PublishError:
+            raise _not_taken("the broker takes no transactions for now") from None
+
+
+def _not_taken(fact: str) -> Problem:
+    return Problem(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        f"{fact}; send it again with the same tx_id",
+        headers={"Retry-After": "1"},
+    )
+
+
+def refusal(refused: Refused) -> Problem:
+    """Why a transaction has no verdict, in the words of its dead letter."""
+    return Problem(
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        refused.detail,
+        reason=refused.reason,
+        field=refused.field,
+    )
+
+
+def _parsed(payload: bytes) -> Transaction | Rejected:
+    """As a worker will read it, keyed by its user as every producer must."""
+    try:
+        key = msgspec.json.decode(payload, type=_Whose).user_id.encode()
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        key = None  # the strict decoder says what is wrong
+    return decode(key, payload)
