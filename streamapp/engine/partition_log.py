@@ -209,9 +209,11 @@ class ExactlyOnceLog:
         await self._outbox.send_cut()
         await self._begin([])
         state = await self._outbox.send(self._changelog, [state_messages(items, self._source_id)])
+        # Then the offset, not beside it: Kafka verifies what is new in a transaction one request
+        # at a time, and refuses output that still waits for that when the offset comes.
+        await confirm(self._outbox.take_unconfirmed())
         source = TopicPartition(self._source.topic, self._source.partition)
         await answered(self._producer.send_offsets_to_transaction, {source: position}, self._group)
-        await confirm(self._outbox.take_unconfirmed())
         await answered(self._producer.commit_transaction)
         self._is_begun = False
         self._outbox.go_on()
