@@ -22,7 +22,8 @@ from benchmarks.contender import BenchmarkError
 from benchmarks.crowd import Crowd
 from benchmarks.paced import GUARANTEES, ISOLATIONS, SKIP_S, Paced, both_readers, send_paced
 from benchmarks.report import conditions, console, median_of, table, write
-from benchmarks.stand import Session, Stand
+from benchmarks.session import Session
+from benchmarks.stand import Stand
 
 INTERVALS_MS = (10, 50, 200)
 RATES = (1_000, 5_000)

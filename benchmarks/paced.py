@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from benchmarks import worker_metrics
 from benchmarks.latency_figures import Latency, latency
 from benchmarks.reader import Isolation
-from benchmarks.stand import Session
+from benchmarks.session import Session
 from benchmarks.worker_metrics import Inside
 
 GUARANTEES = ("exactly_once", "at_least_once")

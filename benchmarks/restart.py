@@ -34,7 +34,8 @@ from benchmarks.machine import memory_mib, peak_memory_mib, used
 from benchmarks.processes import end
 from benchmarks.report import conditions, console, median_of, table, write
 from benchmarks.seeded_state import NEXT_DAY, Seeded, seed_state
-from benchmarks.stand import Session, Stand, directory_bytes
+from benchmarks.session import Session, directory_bytes
+from benchmarks.stand import Stand
 
 START_S_MAX = 600.0
 PAYMENTS_WAITING = 200

@@ -24,7 +24,8 @@ from benchmarks.machine import Use
 from benchmarks.paced import SKIP_S
 from benchmarks.report import conditions, console, median_of, table, write
 from benchmarks.seeded_state import NEXT_DAY, seed_state
-from benchmarks.stand import Stand, directory_bytes
+from benchmarks.session import directory_bytes
+from benchmarks.stand import Stand
 from benchmarks.worker_metrics import Inside
 
 USERS = (10_000, 100_000, 1_000_000)

@@ -15,7 +15,7 @@ from confluent_kafka import Producer
 
 from benchmarks.contender import BenchmarkError
 from benchmarks.crowd import BATCH_ROWS, Crowd, payments, user_name
-from benchmarks.stand import Session
+from benchmarks.session import Session
 from streamapp.engine.partition_log import ExactlyOnceLog
 from streamapp.engine.settings import WorkerSettings
 from streamapp.engine.store import PARTITION_STATE_KEY, Origin, StateStore, user_key

@@ -24,7 +24,8 @@ from benchmarks.crowd import Crowd
 from benchmarks.machine import Use, peak_memory_mib
 from benchmarks.paced import GUARANTEES, SKIP_S
 from benchmarks.report import conditions, console, median_of, table, write
-from benchmarks.stand import Session, Stand
+from benchmarks.session import Session
+from benchmarks.stand import Stand
 from benchmarks.worker_metrics import Inside
 
 #: More than any worker here scores in a second: so many payments are made ready.
