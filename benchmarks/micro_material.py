@@ -8,7 +8,7 @@ from river.anomaly import HalfSpaceTrees
 from sklearn.ensemble import IsolationForest
 
 from benchmarks.traffic import traffic
-from streamapp.domain.decode import decode_batch
+from streamapp.domain.decode import decode
 from streamapp.domain.transaction import Transaction, epoch_ms
 from streamapp.features.columns import Columns, columns_of
 from streamapp.features.contract import FeatureParameters
@@ -19,6 +19,7 @@ from streamapp.scoring.artifact import ModelArtifact, load
 from streamapp.scoring.default_model import default_model_dir
 from streamapp.scoring.forest import IsolationForestArrays
 from streamapp.scoring.half_space_trees import HalfSpaceTreesArrays
+from streamapp.scoring.payments import Payments, read_payments
 from streamapp.scoring.profiles import MemoryProfiles
 from tests.features.oracle import Event
 
@@ -31,7 +32,7 @@ _HEIGHT, _TREES, _WINDOW = 8, 25, 250
 class Material:
     """One partition's worth of events in order, and what every stage makes of them.
 
-    narrow (n, 34): the features as the forest takes them; rows (n): 0 to n - 1. forest and trees
+    narrow (n, 36): the features as the forest takes them; rows (n): 0 to n - 1. forest and trees
     are ours, made of `scikit` and of a River model of `river_model`'s settings.
     """
 
@@ -57,8 +58,9 @@ class Material:
         batches = list(traffic(events))
         keys: list[bytes | None] = [key for batch in batches for key in batch.keys]
         values: list[bytes | None] = [value for batch in batches for value in batch.values]
-        transactions, _, rejected = decode_batch(keys, values)
-        assert not rejected
+        decoded = [decode(*one) for one in zip(keys, values, strict=True)]
+        transactions = [one for one in decoded if isinstance(one, Transaction)]
+        assert len(transactions) == len(values)
         model = load(default_model_dir())
         parameters = FeatureParameters(model.global_amount_limit)
         columns = columns_of(transactions, range(events))
@@ -88,6 +90,14 @@ class Material:
     def new_profiles(self) -> ProfileBlock:
         """Profiles of as many users as there are, none of them seen yet."""
         return empty_profiles(self.users)
+
+    def payments(self, start: int, stop: int) -> Payments:
+        """Some of the events as they are read for scoring."""
+        found, refused = read_payments(
+            self.keys[start:stop], self.values[start:stop], range(start, stop)
+        )
+        assert not refused
+        return found
 
     def oracle_event(self, row: int) -> Event:
         """An event as the oracle of the tests takes it."""

@@ -21,6 +21,7 @@ from streamapp.scoring.byte_column import ByteColumn
 from streamapp.scoring.calibration import DEFAULT_CUTOFFS
 from streamapp.scoring.half_space_trees import HalfSpaceState
 from streamapp.scoring.json_rows import DECIMALS
+from streamapp.scoring.payments import Payments
 from streamapp.scoring.policy import Policy
 from streamapp.scoring.risk import MODES, RiskBlock, assess
 from streamapp.scoring.verdicts import SourcePartition, VerdictWriter, recommended_action
@@ -78,23 +79,34 @@ def _verdicts(material: Material) -> Way:
 
     def way(batch: int, events: int) -> Run:
         assessed = _assessed(material, batch, events)
-        return lambda: [_written(writer, material, *one) for one in assessed]
+        read = [material.payments(start, stop) for start, stop, _ in assessed]
+        return lambda: [
+            _written(writer, material, payments, *one)
+            for payments, one in zip(read, assessed, strict=True)
+        ]
 
     return way
 
 
 def _written(
-    writer: VerdictWriter, material: Material, start: int, stop: int, risk: RiskBlock
+    writer: VerdictWriter,
+    material: Material,
+    payments: Payments,
+    start: int,
+    stop: int,
+    risk: RiskBlock,
 ) -> ByteColumn:
-    transactions, events = material.transactions[start:stop], material.columns.records[start:stop]
-    return writer.write(transactions, events, material.features, material.rows[start:stop], risk)
+    return writer.write(payments, material.features, material.rows[start:stop], risk)
 
 
 def verdict_payloads(material: Material, events: int) -> list[bytes]:
     """Verdicts as we write them."""
     writer = VerdictWriter(_SOURCE, material.model, _POLICY)
-    batches = _assessed(material, 1_000, events)
-    return [payload for one in batches for payload in _written(writer, material, *one)]
+    return [
+        payload
+        for start, stop, risk in _assessed(material, 1_000, events)
+        for payload in _written(writer, material, material.payments(start, stop), start, stop, risk)
+    ]
 
 
 def _dicts(material: Material) -> Way:

@@ -3,7 +3,6 @@
 import json
 import math
 import re
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
@@ -43,23 +42,6 @@ def _is_in_calendar(timestamp: datetime | int) -> bool:
     if isinstance(timestamp, datetime) and 1970 < timestamp.year < 9999:
         return True
     return 0 <= epoch_ms(timestamp) <= TIME_MS_MAX
-
-
-def decode_batch(
-    keys: Sequence[bytes | None], values: Sequence[bytes | None]
-) -> tuple[list[Transaction], list[int], list[tuple[int, Rejected]]]:
-    """Transactions, the rows they came from, and the refused rows with their reasons."""
-    transactions: list[Transaction] = []
-    rows: list[int] = []
-    rejected: list[tuple[int, Rejected]] = []
-    for row, (key, value) in enumerate(zip(keys, values, strict=True)):
-        outcome = decode(key, value)
-        if isinstance(outcome, Rejected):
-            rejected.append((row, outcome))
-        else:
-            transactions.append(outcome)
-            rows.append(row)
-    return transactions, rows, rejected
 
 
 def _rejected(reason: Reason, field: str, detail: str) -> Rejected:

@@ -67,11 +67,13 @@ class ProfileTable:
     def slots(self, users: Sequence[str]) -> NDArray[np.int64]:
         """The slot of each user (n,), loading those that are not in memory."""
         slot_of = self._slot_of
-        missing = {user: None for user in users if user not in slot_of}
-        if missing:
-            self._load(list(missing), set(users))
-        metrics.PROFILE_READS.labels("memory").inc(len(users) - len(missing))
-        slots = np.array([slot_of[user] for user in users], dtype=np.int64)
+        found, missing = list(map(slot_of.get, users)), 0
+        if None in found:
+            absent = dict.fromkeys(user for user in users if user not in slot_of)
+            self._load(list(absent), set(users))
+            found, missing = list(map(slot_of.get, users)), len(absent)
+        metrics.PROFILE_READS.labels("memory").inc(len(users) - missing)
+        slots = np.array(found, dtype=np.int64)
         self._used[slots] = True
         return slots
 

@@ -185,16 +185,10 @@ class RecordBatch:
         out = np.empty(self.size(), np.uint8)
         at = count = 0
         for block in self.blocks:
-            columns = tuple(map(_viewed, (block.keys, block.values, block.headers)))
+            columns = (block.keys.arrays, block.values.arrays, block.headers.arrays)
             at = _put_records(columns, count, out, at)
             count += len(block)
         return out[:at]
-
-
-def _viewed(
-    column: ByteColumn,
-) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]:
-    return np.frombuffer(column.data, np.uint8), column.starts, column.ends
 
 
 @kernel

@@ -55,12 +55,9 @@ def columns_of(
 ) -> Columns:
     """Pack transactions with their source offsets."""
     records = np.empty(len(transactions), dtype=EVENT)
-    times_ms = [epoch_ms(one.timestamp) for one in transactions]
     records["offset"] = offsets
-    records["time_ms"] = times_ms
-    records["local_ms"] = times_ms
-    if time_zone != "UTC":
-        records["local_ms"] += [_utc_offset_ms(at // _MINUTE_MS, time_zone) for at in times_ms]
+    records["time_ms"] = [epoch_ms(one.timestamp) for one in transactions]
+    set_local_times(records, time_zone)
     records["tx"] = [xxhash.xxh3_64_intdigest(one.tx_id.encode()) for one in transactions]
     records["amount"] = [one.amount for one in transactions]
     np.abs(records["amount"], out=records["amount"])  # -0.0 is accepted and is 0
@@ -73,6 +70,14 @@ def columns_of(
     records["device"] = [name_hash(one.device_id) for one in transactions]
     records["user"] = [name_hash(one.user_id) for one in transactions]
     return Columns(records)
+
+
+def set_local_times(records: NDArray[Any], time_zone: str) -> None:
+    """Set `local_ms` of events (n, of dtype EVENT) by their `time_ms`."""
+    records["local_ms"] = records["time_ms"]
+    if time_zone != "UTC":
+        minutes = (records["time_ms"] // _MINUTE_MS).tolist()
+        records["local_ms"] += [_utc_offset_ms(minute, time_zone) for minute in minutes]
 
 
 @lru_cache(maxsize=65_536)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamapp.domain.dead_letter import Reason, Rejected
+from streamapp.features.compiled import kernel
 from streamapp.features.contract import DAY_MS
 
 #: How far ahead of its partition's stream time an event may be.
@@ -39,21 +40,22 @@ class StreamClock:
     def admit(self, time_ms: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which events (n,) are admitted, in record order; moves the clock on."""
         admitted = np.ones(len(time_ms), dtype=np.bool_)
-        if len(time_ms) == 0:
-            return admitted
-        if self.time_ms >= 0 and int(time_ms.max()) <= self.time_ms + AHEAD_MS_MAX:
-            self.time_ms = max(self.time_ms, int(time_ms.max()))
-            self.ahead_run = 0
-            return admitted
-        for row, moment in enumerate(time_ms.tolist()):
-            admitted[row] = self._admit_one(moment)
+        found = _admit(time_ms, self.time_ms, self.ahead_run, admitted)
+        self.time_ms, self.ahead_run = map(int, found)
         return admitted
 
-    def _admit_one(self, moment: int) -> bool:
-        is_ahead = self.time_ms >= 0 and moment > self.time_ms + AHEAD_MS_MAX
-        if is_ahead and self.ahead_run < AHEAD_RUN_MAX:
-            self.ahead_run += 1
-            return False
-        self.ahead_run = 0
-        self.time_ms = max(self.time_ms, moment)
-        return True
+
+@kernel
+def _admit(
+    time_ms: NDArray[np.int64], clock_ms: int, ahead_run: int, admitted: NDArray[np.bool_]
+) -> tuple[int, int]:
+    """Admit row by row; time and run of refusals after the last."""
+    for row in range(len(time_ms)):
+        is_ahead = clock_ms >= 0 and time_ms[row] > clock_ms + AHEAD_MS_MAX
+        if is_ahead and ahead_run < AHEAD_RUN_MAX:
+            ahead_run += 1
+            admitted[row] = False
+        else:
+            ahead_run = 0
+            clock_ms = max(clock_ms, time_ms[row])
+    return clock_ms, ahead_run

@@ -40,6 +40,11 @@ class ByteColumn:
         return ByteColumn(self.data, self.starts[rows], self.ends[rows])
 
     @property
+    def arrays(self) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]:
+        """Bytes, starts and ends, as kernels take them."""
+        return np.frombuffer(self.data, np.uint8), self.starts, self.ends
+
+    @property
     def sizes(self) -> NDArray[np.int64]:
         """Bytes of each row (n,); None has none."""
         return np.where(self.starts < 0, 0, self.ends - self.starts)

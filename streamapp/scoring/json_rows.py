@@ -7,6 +7,7 @@ what `msgspec.json` writes for the same values.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, Final
 
 import msgspec
@@ -104,18 +105,22 @@ class Template:
         n = len(rows.numbers)
         odd, odd_texts = _odd_numbers(rows.numbers)
         columns = [*rows.texts, odd_texts]
-        bases = np.cumsum([0, *(len(one.data) for one in columns)])
-        texts = np.frombuffer(b"".join(one.data for one in columns), np.uint8)
+        pieces = {id(one.data): one.data for one in columns}  # columns may share theirs
+        texts = np.frombuffer(b"".join(pieces.values()), np.uint8)
+        ends_of_pieces = accumulate(map(len, pieces.values()), initial=0)
+        bases = dict(zip(pieces, ends_of_pieces, strict=False))
         starts, ends = np.empty((2, len(rows.texts), n), np.int64)
         for i, column in enumerate(rows.texts):
-            starts[i], ends[i] = column.starts + bases[i], column.ends + bases[i]
+            base = bases[id(column.data)]
+            starts[i], ends[i] = column.starts + base, column.ends + base
+        base = bases[id(odd_texts.data)]
         room = n * self._fixed + int((ends - starts).sum()) + len(odd_texts.data)
         out, out_ends = np.empty(room, np.uint8), np.empty(n, np.int64)
         _write(
             (self._parts, self._literal_ends, self._literals),
             (rows.numbers, rows.integers),
             (texts, starts, ends),
-            (odd, odd_texts.starts + bases[-2], odd_texts.ends + bases[-2]),
+            (odd, odd_texts.starts + base, odd_texts.ends + base),
             out,
             out_ends,
         )
@@ -246,6 +251,9 @@ def _put_number(value: float, out: Any, at: int) -> int:
     left = np.uint64(units) - whole * np.uint64(_UNIT)
     at = _put_integer(int(whole), out, at)
     out[np.uint64(at)] = 46
+    if left == 0:  # half of a verdict's numbers
+        out[np.uint64(at + 1)] = 48
+        return at + 2
     end = at + 1 + DECIMALS
     for i in range(DECIMALS):  # a fixed number of turns: a third faster than `_put_digits`
         tenth = left // np.uint64(10)

@@ -11,15 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamapp.domain.dead_letter import DeadLetter, Rejected
-from streamapp.domain.decode import decode_batch
-from streamapp.domain.transaction import Transaction
-from streamapp.features.columns import Columns, columns_of
+from streamapp.features.columns import Columns
 from streamapp.features.contract import FeatureParameters
 from streamapp.features.kernel import APPLIED, DUPLICATE, FENCED, FeatureBlock, compute
 from streamapp.scoring.admission import TIME_AHEAD, StreamClock
 from streamapp.scoring.artifact import ModelArtifact
 from streamapp.scoring.byte_column import ByteColumn
 from streamapp.scoring.partition_state import PartitionState
+from streamapp.scoring.payments import Payments, read_payments
 from streamapp.scoring.policy import Policy
 from streamapp.scoring.profiles import Profiles
 from streamapp.scoring.risk import RiskBlock, assess
@@ -61,18 +60,21 @@ class ScoredBatch:
 
 @dataclass(frozen=True, slots=True)
 class Featured:
-    """Decoded and admitted transactions of a batch with their features, and what was refused.
+    """Admitted payments of a batch with their features, and what was refused.
 
-    rows: index of each transaction's record; slots (n,): of its user's profile.
+    slots (n,): of each one's user's profile.
     """
 
-    transactions: list[Transaction]
-    rows: list[int]
-    columns: Columns
+    payments: Payments
     slots: NDArray[np.int64]
     features: FeatureBlock
     dead_letters: list[DeadLetter]
     refused_rows: list[int]
+
+    @property
+    def columns(self) -> Columns:
+        """What the features were made of."""
+        return self.payments.columns
 
 
 def process(
@@ -102,9 +104,9 @@ def process(
         dead_letters=batch.dead_letters,
         refused_rows=batch.refused_rows,
         touched=np.unique(slots[applied]),
-        fenced=int((features.status == FENCED).sum()),
-        late=int(features.is_late.sum()),
-        duplicates=int((features.status == DUPLICATE).sum()),
+        fenced=int(np.count_nonzero(features.status == FENCED)),
+        late=int(np.count_nonzero(features.is_late)),
+        duplicates=int(np.count_nonzero(features.status == DUPLICATE)),
         crowding=risk.half_space.crowding,
         orders=risk.half_space.orders,
     )
@@ -118,22 +120,18 @@ def featurise(
     Decodes, admits and computes features in record order; `profiles` and `clock` move on.
     """
     stream_time_ms = clock.time_ms
-    transactions, rows, rejected = decode_batch(records.keys, records.values)
-    offsets = [records.offsets[row] for row in rows]
-    columns = columns_of(transactions, offsets, parameters.time_zone)
-    admitted = clock.admit(columns.time_ms)
+    payments, rejected = read_payments(
+        records.keys, records.values, records.offsets, parameters.time_zone
+    )
+    admitted = clock.admit(payments.columns.time_ms)
     if not admitted.all():
-        kept = np.flatnonzero(admitted)
-        rejected += [(rows[i], TIME_AHEAD) for i in np.flatnonzero(~admitted)]
+        rejected += [(row, TIME_AHEAD) for row in payments.rows[~admitted].tolist()]
         rejected.sort(key=lambda pair: pair[0])
-        transactions = [transactions[i] for i in kept]
-        rows = [rows[i] for i in kept]
-        columns = Columns(columns.records[kept])
-    slots = profiles.slots([transaction.user_id for transaction in transactions])
-    features, _ = compute(columns, slots, profiles.block, stream_time_ms, parameters)
+        payments = payments.take(np.flatnonzero(admitted))
+    slots = profiles.slots(payments.users())
+    features, _ = compute(payments.columns, slots, profiles.block, stream_time_ms, parameters)
     dead_letters = [_dead_letter(records, row, why) for row, why in rejected]
-    refused_rows = [row for row, _ in rejected]
-    return Featured(transactions, rows, columns, slots, features, dead_letters, refused_rows)
+    return Featured(payments, slots, features, dead_letters, [row for row, _ in rejected])
 
 
 def _dead_letter(records: Records, row: int, why: Rejected) -> DeadLetter:
@@ -172,9 +170,8 @@ def _write(
     writer: VerdictWriter, batch: Featured, applied: NDArray[np.int64], risk: RiskBlock
 ) -> tuple[list[int], ByteColumn, list[int]]:
     """Rows, payloads and severities of all verdicts, in record order."""
-    events, rows = batch.columns.records[applied], np.array(batch.rows, np.int64)
-    scored = [batch.transactions[i] for i in applied.tolist()]
-    payloads = writer.write(scored, events, batch.features, applied, risk)
+    rows = batch.payments.rows
+    payloads = writer.write(batch.payments.take(applied), batch.features, applied, risk)
     duplicates = np.flatnonzero(batch.features.status == DUPLICATE)
     if len(duplicates) == 0:
         return rows[applied].tolist(), payloads, risk.severity.tolist()
@@ -209,6 +206,6 @@ def _write_duplicates(
         else:
             decision = int(features.first_risk[i]), int(features.first_flags[i])
         written.append(
-            writer.write_duplicate(batch.transactions[i], int(offsets[i]), first, *decision)
+            writer.write_duplicate(batch.payments.full(i), int(offsets[i]), first, *decision)
         )
     return written

@@ -6,7 +6,7 @@ rows of a batch are written from columns, by `json_rows`; Python sees the few th
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -43,6 +43,7 @@ from streamapp.scoring.json_rows import (
     When,
     json_values,
 )
+from streamapp.scoring.payments import Payments
 from streamapp.scoring.policy import Policy
 from streamapp.scoring.risk import FOREST, HALF_SPACE, MODES, RiskBlock, contributions
 
@@ -94,24 +95,23 @@ class VerdictWriter:
 
     def write(
         self,
-        transactions: list[Transaction],
-        events: NDArray[Any],
+        payments: Payments,
         features: FeatureBlock,
         rows: NDArray[np.int64],
         risk: RiskBlock,
     ) -> ByteColumn:
-        """Verdicts of the events (n, of dtype EVENT) in feature rows `rows`, as `risk` is."""
+        """Verdicts on payments (n) whose features are in rows `rows`, as `risk` is."""
+        events = payments.columns.records
+        tx, user, currency, merchant = payments.texts
         columns = Rows(
             numbers=_numbers(risk),
             integers=np.stack([events["offset"], events["time_ms"], risk.is_warm], axis=1),
             texts=(
-                json_values([one.tx_id for one in transactions]),
-                json_values([one.user_id for one in transactions]),
+                *(tx, user),
                 json_values(events["amount"].tolist()),  # with all its digits
-                json_values([one.currency for one in transactions]),
-                json_values([one.merchant_id for one in transactions]),
+                *(currency, merchant),
                 self._decisions(risk),
-                self._explanations(transactions, features, rows, risk),
+                self._explanations(payments, features, rows, risk),
                 _BOOLEANS.take(features.is_late[rows]),
             ),
         )
@@ -162,7 +162,7 @@ class VerdictWriter:
 
     def _explanations(
         self,
-        transactions: list[Transaction],
+        payments: Payments,
         features: FeatureBlock,
         rows: NDArray[np.int64],
         risk: RiskBlock,
@@ -174,10 +174,12 @@ class VerdictWriter:
             shares = contributions(risk, chosen, self.model).tolist()
             vectors = (np.round(risk.values[chosen], DECIMALS) + 0.0).tolist()
             typical = features.typical[rows[chosen]].tolist()
-            for i, vector, usual, share in zip(chosen, vectors, typical, shares, strict=True):
-                found: list[Reason] = reasons(Facts(transactions[i], vector, usual), share)
+            for i, vector, usual, share in zip(
+                chosen.tolist(), vectors, typical, shares, strict=True
+            ):
+                found: list[Reason] = reasons(Facts(payments.full(i), vector, usual), share)
                 texts.append(_encode(found))
-        choice = np.zeros(len(transactions), np.int64)
+        choice = np.zeros(len(rows), np.int64)
         choice[chosen] = np.arange(1, len(texts))
         return ByteColumn.of(texts).take(choice)
 

@@ -1,4 +1,6 @@
-"""What is promised of every outcome of `decode`, for property tests and the fuzzer alike."""
+"""What is promised of every outcome of `decode`, for property tests and the fuzzer alike: bounds,
+and that the compiled reader of batches finds the same.
+"""
 
 import math
 import re
@@ -8,6 +10,9 @@ import msgspec
 from streamapp.domain.dead_letter import DeadLetter, Reason, Rejected
 from streamapp.domain.decode import decode
 from streamapp.domain.transaction import TIME_MS_MAX, Transaction, epoch_ms
+from streamapp.features.columns import columns_of
+from streamapp.features.plain_json import CARRIED
+from streamapp.scoring.payments import read_payments
 
 FIELDS = Transaction.__struct_fields__
 REQUIRED = frozenset({"tx_id", "user_id", "amount", "timestamp"})
@@ -29,6 +34,7 @@ FIELDS_OF: dict[Reason, frozenset[str]] = {
 def settled(key: bytes | None, value: bytes | None) -> Transaction | Rejected:
     """Decode, and hold the outcome to what is promised of it."""
     outcome = decode(key, value)
+    _read_alike(key, value, outcome)
     if isinstance(outcome, Rejected):
         assert outcome.stage == "decode"
         assert outcome.field in FIELDS_OF[outcome.reason], outcome
@@ -38,6 +44,19 @@ def settled(key: bytes | None, value: bytes | None) -> Transaction | Rejected:
         assert [] == broken_bounds(outcome, key)
         assert outcome == decode(key, msgspec.json.encode(outcome)), "another when encoded again"
     return outcome
+
+
+def _read_alike(key: bytes | None, value: bytes | None, outcome: Transaction | Rejected) -> None:
+    payments, refused = read_payments([key], [value], [7])
+    if isinstance(outcome, Rejected):
+        assert [(0, outcome)] == refused
+        assert 0 == len(payments.rows)
+        return
+    assert ([], [0], [outcome.user_id]) == (refused, payments.rows.tolist(), payments.users())
+    expected = columns_of([outcome], [7]).records
+    assert expected.tobytes() == payments.columns.records.tobytes(), (expected, payments.columns)
+    carried = [msgspec.json.encode(getattr(outcome, name)) for name in CARRIED]
+    assert carried == [text.get(0) for text in payments.texts]
 
 
 def broken_bounds(transaction: Transaction, key: bytes | None) -> list[str]:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from streamapp.domain.dead_letter import DeadLetter, Reason, Rejected
-from streamapp.domain.decode import decode, decode_batch
+from streamapp.domain.decode import decode
 from streamapp.domain.transaction import PAYLOAD_BYTES_MAX, Transaction, epoch_ms
 from tests.domain.messages import GOOD, KEY, message
 
@@ -200,16 +200,6 @@ def test_of_a_field_given_twice_the_last_counts() -> None:
     transaction = decode(b"bob", twice)
     assert isinstance(transaction, Transaction)
     assert ("bob", 99.0) == (transaction.user_id, transaction.amount)
-
-
-def test_a_batch_keeps_good_and_bad_apart() -> None:
-    """Transactions with their rows, refusals with theirs; neighbours don't matter."""
-    values = [message(), b"{", None, message(tx_id='"t2"')]
-    transactions, rows, rejected = decode_batch([KEY] * 4, values)
-    assert ["t1", "t2"] == [transaction.tx_id for transaction in transactions]
-    assert [0, 3] == rows
-    reasons = [(row, why.reason) for row, why in rejected]
-    assert [(1, Reason.NOT_JSON), (2, Reason.EMPTY)] == reasons
 
 
 def test_headers_of_a_dead_letter() -> None:

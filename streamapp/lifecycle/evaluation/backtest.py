@@ -218,10 +218,9 @@ class _Run:
         parameters = FeatureParameters(time_zone=policy.time_zone)
         batch = featurise(records, at.profiles, at.clock, parameters)
         applied = np.flatnonzero(batch.features.status == APPLIED)
-        rows = np.array(batch.rows, np.int64)[applied]
-        users = [
-            self._users.setdefault(batch.transactions[i].user_id, len(self._users)) for i in applied
-        ]
+        payments = batch.payments.take(applied)
+        rows = payments.rows
+        users = [self._users.setdefault(user, len(self._users)) for user in payments.users()]
         return Traffic(
             values=batch.features.values[applied],
             time_ms=batch.columns.time_ms[applied],
