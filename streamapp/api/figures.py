@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from streamapp.api import metrics
 from streamapp.domain.verdict import SEVERITIES
 
 #: Seconds of history kept.
@@ -65,10 +66,12 @@ class Figures:
         self.dead_letters_total += dead_letters
         self.verdicts_total += len(seen)
         for one in seen:
+            metrics.RISK_SCORE.observe(one.risk_score)
             second.severities[one.severity_rank] += 1
             second.scores[min(int(one.risk_score) // SCORE_BIN, _BINS - 1)] += 1
             second.cold_starts += one.is_cold_start
             if one.latency_ms is not None and one.latency_ms < _LATENCY_MS_MAX:
+                metrics.VERDICT_SECONDS.observe(one.latency_ms / 1_000)
                 second.latencies[bisect.bisect_left(_LATENCY_MS, one.latency_ms)] += 1
 
     def summary(self) -> dict[str, Any]:

@@ -19,6 +19,10 @@ PROMETHEUS = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text
 RULES = yaml.safe_load((DEPLOY / "prometheus" / "rules.yml").read_text("utf-8"))
 
 
+#: One for each kind of process: all that it can show is declared there.
+_MODULES = ("streamapp.engine.metrics", "streamapp.sinks.metrics", "streamapp.api.metrics")
+
+
 def _queries() -> dict[str, str]:
     panels = {
         f"panel {panel['title']}": target["expr"]
@@ -35,7 +39,7 @@ def _queries() -> dict[str, str]:
 
 def _metrics() -> set[str]:
     """Names of all series our processes can have."""
-    for module in ("streamapp.engine.metrics", "streamapp.sinks.metrics"):
+    for module in _MODULES:
         importlib.import_module(module)
     names = set()
     for family in REGISTRY.collect():
@@ -50,6 +54,18 @@ def test_queries_use_metrics_that_exist(place: str, query: str) -> None:
     used = set(re.findall(r"\bstreamapp_\w+", query))
     assert used or "up" in query
     assert set() == used - _metrics()
+
+
+def test_every_alert_has_a_runbook() -> None:
+    """Who is woken finds what to do, under the address that the alert carries."""
+    runbook = (DEPLOY.parent / "docs" / "runbook.md").read_text("utf-8")
+    sections = re.findall(r"^## (\w+)$", runbook, re.MULTILINE)
+    rules = [rule for group in RULES["groups"] for rule in group["rules"]]
+    assert sorted(sections) == sorted(rule["alert"] for rule in rules)
+    for rule in rules:
+        link = f"docs/runbook.md#{rule['alert'].lower()}"
+        assert link == rule["annotations"]["runbook_url"]
+        assert rule["labels"]["severity"] in {"warning", "critical"}
 
 
 def test_panels_use_the_provisioned_datasource() -> None:
