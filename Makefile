@@ -23,8 +23,8 @@ setup: .venv/.installed ## make .venv with the command streamapp in it (PYTHON=p
 	@deploy/setup.sh
 
 .PHONY: demo
-demo: setup ## run everything on recorded traffic, stop it all again (REPORT=out.json writes figures)
-	@$(BIN)/streamapp demo $(if $(REPORT),--report "$(REPORT)")
+demo: setup ## run everything on recorded traffic, stop it all again (REPORT=out.json writes figures, CONSOLE=1 opens the console)
+	@$(BIN)/streamapp demo $(if $(CONSOLE),--console) $(if $(REPORT),--report "$(REPORT)")
 
 .PHONY: train
 train: setup ## make the shipped model again from the sample data (ARGS="--help" for options)

@@ -5,7 +5,7 @@ from functools import cache, partial
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
-from streamapp.api import key_routes, live_routes, score_routes, verdict_routes
+from streamapp.api import console_routes, key_routes, live_routes, score_routes, verdict_routes
 from streamapp.api.access import GuardedRoute, takes
 from streamapp.api.openapi import document
 from streamapp.api.parts import Parts
@@ -31,13 +31,14 @@ def bare_app(*, metrics_public: bool = False) -> FastAPI:
 
 
 def routers(*, metrics_public: bool = False) -> list[APIRouter]:
-    """Every route that is in the document."""
+    """Every route but that of the document itself."""
     return [
         system_routes(metrics_public=metrics_public),
         score_routes.router,
         verdict_routes.router,
         live_routes.router,
         key_routes.router,
+        console_routes.router,
     ]
 
 

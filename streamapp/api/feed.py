@@ -186,7 +186,9 @@ class VerdictFeed:
 def _seen(entry: Entry, headers: dict[str, Any], now_ms: float) -> Seen:
     line = entry.line
     sent_at = headers.get("sent_at") or b""
-    latency_ms = now_ms - int(sent_at) / 1_000 if sent_at.isdigit() and len(sent_at) < 20 else None
+    is_known = sent_at.isdigit() and len(sent_at) < 20
+    # A sender's clock that is ahead would make it negative.
+    latency_ms = max(0.0, now_ms - int(sent_at) / 1_000) if is_known else None
     return Seen(line.severity.rank, line.risk_score, line.mode == "cold_start", latency_ms)
 
 

@@ -55,6 +55,11 @@ class Guard:
         with self.limits.request(caller.id):
             yield caller
 
+    async def still_holds(self, request: Request, scope: Scope) -> bool:
+        """Whether what opened a long answer would open it now: keys end while it is given."""
+        caller = await self._caller(request.headers.get("authorization"))
+        return caller is not None and scope in caller.scopes
+
     async def _caller(self, authorization: str | None) -> Caller | None:
         kind, _, token = (authorization or "").partition(" ")
         if kind.lower() != "bearer" or not token:

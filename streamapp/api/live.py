@@ -2,9 +2,11 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
+from streamapp.api import metrics
 from streamapp.api.feed import Arrived
 from streamapp.api.figures import Figures
 from streamapp.api.lag import Lag
@@ -38,6 +40,7 @@ class Live:
         self._number = 0
         self.lag: Callable[[], Lag | None] = lambda: None
         self.stopping = asyncio.Event()
+        self.listeners = 0
 
     def take(self, arrived: Arrived) -> None:
         """What the reader has brought."""
@@ -65,6 +68,16 @@ class Live:
         number = number if number <= self._number else 0
         found = [entry for at, entry in self._numbered if at > number]
         return self._number, max(0, self._number - number - count), found[-count:]
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """One more console while the block runs."""
+        self.listeners += 1
+        try:
+            with metrics.STREAMS.track_inprogress():
+                yield
+        finally:
+            self.listeners -= 1
 
     def stats(self) -> dict[str, Any]:
         """The stream at a glance."""

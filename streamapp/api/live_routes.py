@@ -1,7 +1,7 @@
 """What is going on now: figures, models, and the stream of events that a console listens to."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from http import HTTPStatus
 from typing import Annotated, Any, Final
 
@@ -9,7 +9,6 @@ import msgspec
 from fastapi import APIRouter, Header, Path, Request, Response
 from fastapi.responses import StreamingResponse
 
-from streamapp.api import metrics
 from streamapp.api.access import GuardedRoute, Scope, takes
 from streamapp.api.line import Entry
 from streamapp.api.live import Live
@@ -85,7 +84,8 @@ _EVENTS: Final[dict[int | str, dict[str, Any]]] = {
     200: {
         "description": "Events `stats` (as /v1/stats) and `anomalies`, until the reader goes.",
         "content": {"text/event-stream": {"schema": {"type": "string"}}},
-    }
+    },
+    **problems(HTTPStatus.UNPROCESSABLE_ENTITY),
 }
 
 
@@ -158,22 +158,29 @@ async def stream(
     told how many.
     """
     parts = parts_of(request)
-    if metrics.STREAMS._value.get() >= parts.settings.streams_max:
+    if parts.live.listeners >= parts.settings.streams_max:
         raise Problem(
             HTTPStatus.SERVICE_UNAVAILABLE,
             f"{parts.settings.streams_max} listen already",
             headers={"Retry-After": "10"},
         )
     number = int(last_event_id) if last_event_id.isdecimal() else 0
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
+    async def may_listen() -> bool:
+        return await parts.guard.still_holds(request, Scope.READ)
+
     return StreamingResponse(
-        _events(parts.live, number), media_type="text/event-stream", headers=headers
+        _events(parts.live, number, may_listen),
+        media_type="text/event-stream",
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )
 
 
-async def _events(live: Live, number: int) -> AsyncIterator[bytes]:
+async def _events(
+    live: Live, number: int, may_listen: Callable[[], Awaitable[bool]]
+) -> AsyncIterator[bytes]:
     """Nothing is queued for a reader: each look takes what is newest then."""
-    with metrics.STREAMS.track_inprogress():
+    with live.listening():
         yield b"retry: %d\n\n" % _RETRY_MS
         tick = 0
         count = 200 if number == 0 else _ANOMALIES_A_TICK
@@ -184,6 +191,8 @@ async def _events(live: Live, number: int) -> AsyncIterator[bytes]:
                 told = {"missed": missed, "anomalies": [told_of(one) for one in found]}
                 yield _event("anomalies", told, number)
             if tick % _TICKS_A_STATS == 0:
+                if not await may_listen():
+                    return
                 yield _event("stats", live.stats(), number)
             tick += 1
             await asyncio.sleep(_TICK_S)
@@ -192,7 +201,10 @@ async def _events(live: Live, number: int) -> AsyncIterator[bytes]:
 def told_of(entry: Entry) -> dict[str, Any]:
     """What a row of the console shows; the rest is asked for when somebody looks."""
     line = entry.line
-    reasons = decode_verdict(entry.payload).reasons
+    try:
+        reasons = decode_verdict(entry.payload).reasons
+    except msgspec.DecodeError:  # of another writer's, with fewer fields than ours
+        reasons = []
     return {
         "tx_id": line.tx_id,
         "user_id": line.user_id,

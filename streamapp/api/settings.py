@@ -66,7 +66,7 @@ class ApiSettings(BaseModel):
     score_timeout_s: float = Field(default=2.0, gt=0, le=60)
     #: Transactions of all callers that wait for their verdict.
     waiting_max: int = Field(default=10_000, ge=1_000, le=1_000_000)
-    #: Newest verdicts kept in memory, about 3 KiB each; read back from the topic at a start.
+    #: Newest verdicts kept in memory, 2.4 KB each; read back from the topic at a start.
     recent_verdicts_max: int = Field(default=50_000, ge=1_000, le=5_000_000)
     #: Where older verdicts are looked up: nowhere, or in the table of the PostgreSQL sink.
     store: Literal["memory", "postgres"] = "memory"

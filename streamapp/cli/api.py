@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -34,8 +35,12 @@ def api(
     serve_api(settings)
 
 
-def serve_api(settings: Settings, own_keys: "tuple[KeyRecord, ...]" = ()) -> None:
-    """Serve until told to stop. Raises UsageError."""
+def serve_api(
+    settings: Settings,
+    own_keys: "tuple[KeyRecord, ...]" = (),
+    tell: Callable[[int], None] = lambda _port: None,
+) -> None:
+    """Serve until told to stop; `tell` is given the port. Raises UsageError."""
     from streamapp.api.keys import KeyFileError  # noqa: PLC0415 - an extra of its own
     from streamapp.api.server import ApiPlan, serve  # noqa: PLC0415
     from streamapp.kafka.metadata import TopicError  # noqa: PLC0415
@@ -52,6 +57,7 @@ def serve_api(settings: Settings, own_keys: "tuple[KeyRecord, ...]" = ()) -> Non
         own_keys=own_keys,
     )
     with listening(settings) as listener:
+        tell(listener.getsockname()[1])
         try:
             serve(plan, listener)
         except (ArtifactError, KeyFileError, TopicError) as error:

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.table import Table
 
 from streamapp.broker import BrokerError, BrokerKind
+from streamapp.cli.api import require_extra
 from streamapp.cli.errors import UsageError
 from streamapp.cli.signals import stop_on_signals
 from streamapp.demo.processes import DemoError
@@ -20,6 +21,10 @@ from streamapp.demo.run import DemoPlan, DemoState, run_demo
 from streamapp.kafka.metadata import TopicError
 from streamapp.replay.errors import RecordedError
 from streamapp.replay.sample import TRAINING_ROWS, sample
+
+#: Transactions a second: to see what it can do, and to see what it does.
+_RATE: Final = 5_000.0
+_CONSOLE_RATE: Final = 150.0
 
 
 def demo(
@@ -29,12 +34,19 @@ def demo(
     ] = BrokerKind.NOIDA,
     limit: Annotated[int, typer.Option(min=1, help="Transactions to replay.")] = 120_000,
     rate: Annotated[
-        float, typer.Option(min=0, help="Transactions a second; 0 is as fast as it goes.")
-    ] = 5_000,
+        float | None, typer.Option(min=0, help="Transactions a second; 0 is as fast as it goes.")
+    ] = None,
+    with_console: Annotated[
+        bool, typer.Option("--console", help="Open the live console beside it, at a slower rate.")
+    ] = False,
 ) -> None:
     """Start a broker, a worker and sinks, replay recorded traffic, show what came out, stop all."""
     # Rows the shipped model was trained on are left out.
-    plan = DemoPlan(sample(), TRAINING_ROWS, limit, rate or None, broker)
+    if rate is None:
+        rate = _CONSOLE_RATE if with_console else _RATE
+    plan = DemoPlan(sample(), TRAINING_ROWS, limit, rate or None, broker, with_console)
+    if with_console:
+        require_extra()
     console = Console()
     try:
         with stop_on_signals() as stop, _live(console, limit) as show:
@@ -44,6 +56,9 @@ def demo(
     except DemoError as error:
         console.print(f"[red]demo failed:[/red] {error}")
         raise typer.Exit(1) from error
+    if figures is None:
+        console.print("stopped")
+        return
     console.print(_table(figures))
     if report is not None:
         report.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
@@ -60,7 +75,7 @@ def _live(console: Console, total: int) -> Iterator[Callable[[DemoState], None]]
             with lock:
                 if state.step not in steps:
                     steps.append(state.step)
-                    console.print(f"[dim]{state.step}[/dim]")
+                    console.print(f"[dim]{state.step}[/dim]", soft_wrap=True)
                 live.update(_progress(state, total))
 
         yield show

@@ -7,6 +7,7 @@ import typer
 from streamapp.cli import (
     api,
     broker,
+    console,
     contract,
     demo,
     dlq,
@@ -39,6 +40,7 @@ app.command("demo")(demo.demo)
 app.command("contract")(contract.contract)
 app.command("worker")(worker.worker)
 app.command("api")(api.api)
+app.command("console")(console.console)
 app.command("replay")(replay.replay)
 app.command("score")(score.score)
 app.command("generate")(generate.generate)

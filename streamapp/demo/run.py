@@ -46,6 +46,7 @@ class DemoPlan:
     limit: int
     rate_per_s: float | None
     broker_kind: str
+    has_console: bool = False
 
 
 @dataclass(slots=True)
@@ -60,7 +61,8 @@ class DemoState:
 def run_demo(plan: DemoPlan, stop: threading.Event, show: Callable[[DemoState], None]) -> Any:
     """Run everything and return the report. Raises DemoError, BrokerError or RecordedError.
 
-    Logs stay in a temporary directory only where something failed.
+    None where somebody who looked at the console has stopped it. Logs stay in a temporary
+    directory only where something failed.
     """
     directory = Path(tempfile.mkdtemp(prefix="streamapp-demo-"))
     report = _run_in(directory, plan, stop, show)
@@ -70,7 +72,7 @@ def run_demo(plan: DemoPlan, stop: threading.Event, show: Callable[[DemoState], 
 
 def _run_in(
     directory: Path, plan: DemoPlan, stop: threading.Event, show: Callable[[DemoState], None]
-) -> dict[str, Any]:
+) -> dict[str, Any] | None:
     state = DemoState()
 
     def step(name: str) -> None:
@@ -93,9 +95,13 @@ def _run_in(
             stack.enter_context(_child(name, _sink(name), settings, directory))
             for name in ("parquet", "alerts")
         ]
+        if plan.has_console:
+            step(f"console: {_console(stack, settings, directory)}")
         step("replaying")
         started = time.monotonic()
         state.sent = _replay(plan, kafka, stop, state, show)
+        if plan.has_console and stop.is_set():
+            return None
         step("waiting for the last verdicts")
         _await_answers(state, worker, stop, show)
         wall_s = time.monotonic() - started
@@ -119,6 +125,16 @@ def _child(
         child.stop(STOP_TIMEOUT_S)
 
 
+def _console(stack: ExitStack, settings: dict[str, str], directory: Path) -> str:
+    """Its address, once it can be opened."""
+    port = free_port()
+    own = {**settings, "STREAMAPP_API__PORT": str(port)}
+    console = stack.enter_context(_child("console", ["console"], own, directory))
+    console.wait_ready(f"http://127.0.0.1:{port}/readyz", READY_TIMEOUT_S)
+    lines = console.log.read_text(encoding="utf-8", errors="replace").splitlines()
+    return next(line for line in lines if line.startswith("http://"))
+
+
 def _sink(name: str) -> list[str]:
     return ["sink", "run", name, "--until-idle", str(SINK_IDLE_S)]
 
@@ -129,6 +145,7 @@ def _settings(broker: LocalBroker, directory: Path) -> dict[str, str]:
         "STREAMAPP_WORKER__STATE_DIR": str(directory / "state"),
         "STREAMAPP_WORKER__HTTP_PORT": str(free_port()),
         "STREAMAPP_PARQUET__DIRECTORY": str(directory / "verdicts"),
+        "STREAMAPP_API__KEYS_FILE": str(directory / "keys.json"),
     }
 
 
@@ -152,7 +169,7 @@ def _replay(
         stop=stop,
         on_progress=on_progress,
     )
-    if not sent.complete:
+    if not sent.complete and not (plan.has_console and stop.is_set()):
         raise DemoError(f"the replay was cut short after {sent.acknowledged} transactions")
     return sent
 

@@ -1,5 +1,6 @@
 """Reading over HTTP: verdicts, pages, models, figures, the stream of events."""
 
+import asyncio
 import json
 import math
 from typing import Any
@@ -14,7 +15,7 @@ from streamapp.domain.verdict import Severity
 from streamapp.scoring.artifact import load
 from streamapp.scoring.calibration import risk_score
 from streamapp.scoring.default_model import default_model_dir
-from tests.api.parts import Api, Clock
+from tests.api.parts import NOW, Api, Clock
 from tests.api.verdicts import arrived
 from tests.sinks.verdicts import verdict
 
@@ -122,7 +123,7 @@ def test_stream_of_events(api: Api) -> None:
     api.live.take(arrived(*(verdict(n, severity=Severity.HIGH) for n in range(300))))
 
     async def first(number: int) -> list[tuple[str, Any]]:
-        events = _events(api.live, number)
+        events = _events(api.live, number, _yes)
         found = [await anext(events) for _ in range(3)]
         await events.aclose()  # type: ignore[attr-defined]
         return [_parsed(one) for one in found[1:]]
@@ -141,21 +142,36 @@ def test_stream_ends_with_the_process(api: Api) -> None:
 
     async def all_events() -> int:
         api.live.stopping.set()
-        return len([one async for one in _events(api.live, 0)])
+        return len([one async for one in _events(api.live, 0, _yes)])
 
     assert 1 == api.loop.run(all_events())
 
 
+def test_stream_ends_with_its_key(api: Api) -> None:
+    """A key that is revoked closes the streams it has opened as well."""
+    key = api.key(Scope.READ)
+    assert 200 == api.ask("GET", "/metrics", key).status_code
+    api.key_file.revoke(key.split("_")[1], NOW)
+
+    async def all_events() -> Any:
+        asking = asyncio.create_task(api.asked("GET", "/v1/stream", key))
+        await asyncio.sleep(0.05)
+        api.clock.now_s += 1
+        return await asyncio.wait_for(asking, 30)
+
+    answer = api.loop.run(all_events())
+    assert (200, 1) == (answer.status_code, answer.text.count("event: stats"))
+
+
 def test_listeners_are_bounded(api: Api) -> None:
     """The one above the bound is told when to come again."""
-    from streamapp.api import metrics
-
-    metrics.STREAMS.set(api.settings.streams_max)
-    try:
-        answer = api.ask("GET", "/v1/stream", api.key(Scope.READ))
-    finally:
-        metrics.STREAMS.set(0)
+    api.live.listeners = api.settings.streams_max
+    answer = api.ask("GET", "/v1/stream", api.key(Scope.READ))
     assert (503, "10") == (answer.status_code, answer.headers["retry-after"])
+
+
+async def _yes() -> bool:
+    return True
 
 
 def _parsed(event: bytes) -> tuple[str, Any]:

@@ -1,15 +1,15 @@
 """The API before a real Kafka and a real worker."""
 
-import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from streamapp.broker import LocalBroker
+from streamapp.broker.waiting import wait_until
+from streamapp.client import ApiError, Client, Pending
+from streamapp.domain.verdict import Verdict, decode_verdict
 from streamapp.kafka.settings import KafkaSettings
 from tests.api.process import ApiProcess
 from tests.engine.deployment import Deployment
@@ -35,20 +35,8 @@ def _payment(number: int, user: str = "u1") -> dict[str, Any]:
     return {"tx_id": f"{user}-{number}", "user_id": user, "amount": 5.0, "timestamp": time_ms}
 
 
-class Asking:
-    """HTTP with one key of all scopes."""
-
-    def __init__(self, process: ApiProcess) -> None:
-        self._client = httpx.Client(
-            base_url=process.url,
-            headers=process.bearer(process.key("read", "score")),
-            timeout=30,
-        )
-        self.get = self._client.get
-
-    def post(self, path: str, content: Any) -> httpx.Response:
-        """One answer to JSON."""
-        return self._client.post(path, content=json.dumps(content))
+def _client(process: ApiProcess) -> Client:
+    return Client(process.url, process.key("read", "score"))
 
 
 def _api(deployment: Deployment, name: str, timeout_s: float = 10.0) -> ApiProcess:
@@ -69,30 +57,34 @@ def test_scores_of_the_stream(deployment: Deployment) -> None:
     worker.await_ready()
     with _api(deployment, "api") as process:
         process.await_answer("/readyz", 200)
-        asking = Asking(process)
-        one = asking.post("/v1/score", _payment(0))
-        assert (200, "u1-0") == (one.status_code, one.json()["tx_id"])
-        assert one.content == asking.post("/v1/score", {**_payment(0), "amount": 7}).content
+        client = _client(process)
+        one = _scored(client, _payment(0))
+        assert one == _scored(client, {**_payment(0), "amount": 7})
         many = [_payment(n, f"u{n % 50}") for n in range(1, 1_001)]
-        batch = asking.post("/v1/score/batch", {"transactions": many}).json()["results"]
-        assert [200] * 1_000 == [result["status"] for result in batch]
-        ahead = {**_payment(1_001), "timestamp": START_MS + 20 * DAY_MS}
-        refused = asking.post("/v1/score", ahead)
-        assert (422, "time_ahead") == (refused.status_code, refused.json()["reason"])
-        own = asking.get("/v1/users/u1/verdicts?limit=200").json()["verdicts"]
-        assert {f"u1-{n}" for n in (0, *range(1, 1_001, 50))} == {v["tx_id"] for v in own}
+        batch = client.score_batch([*many[:999], {"tx_id": "bad"}])
+        assert [one["tx_id"] for one in many[:999]] == [
+            found.tx_id for found in batch if isinstance(found, Verdict)
+        ]
+        assert isinstance(batch[-1], ApiError)
+        assert "missing_field" == batch[-1].reason
+        assert many[999]["tx_id"] == _scored(client, many[999]).tx_id
+        with pytest.raises(ApiError) as refused:
+            client.score({**_payment(1_001), "timestamp": START_MS + 20 * DAY_MS})
+        assert (422, "time_ahead") == (refused.value.status, refused.value.reason)
+        own = {f"u1-{n}" for n in (0, *range(1, 1_001, 50))}
+        assert own == {found.tx_id for found in client.user_verdicts("u1")}
         assert 0 == process.stop()
     published = [
         m.value() or b"" for m in read_all(deployment.kafka, deployment.topics.name("verdicts"))
     ]
     assert 1_001 == len(published)
-    assert one.content in published
+    assert one in [decode_verdict(payload) for payload in published]
     users = {f'"u{n}"' for n in range(50)}
     log = process.log.read_text()
     assert not [user for user in users if user in log]
     with _api(deployment, "again") as process:
         process.await_answer("/readyz", 200)
-        assert one.content == Asking(process).post("/v1/score", _payment(0)).content
+        assert one == _scored(_client(process), _payment(0))
 
 
 @pytest.mark.integration
@@ -102,14 +94,27 @@ def test_a_worker_away(deployment: Deployment) -> None:
     worker.await_ready()
     with _api(deployment, "api", timeout_s=1.0) as process:
         process.await_answer("/readyz", 200)
-        asking = Asking(process)
+        client = _client(process)
         assert 0 == worker.terminate()[0]
-        late = asking.post("/v1/score", _payment(0))
-        assert (202, "/v1/verdicts/u1-0") == (late.status_code, late.headers["location"])
-        assert 404 == asking.get(late.headers["location"]).status_code
+        assert Pending("u1-0") == client.score(_payment(0))
+        with pytest.raises(ApiError, match="404"):
+            client.verdict("u1-0")
         deployment.worker().await_ready()
-        deadline = time.monotonic() + 60
-        while (found := asking.get(late.headers["location"])).status_code == 404:
-            assert time.monotonic() < deadline
-        assert (200, "u1-0") == (found.status_code, found.json()["tx_id"])
-        assert 1 == sum(asking.get("/v1/stats").json()["severity"].values())
+        assert wait_until(lambda: _is_there(client, "u1-0"), 60)
+        assert "u1-0" == client.verdict("u1-0").tx_id
+        assert 1 == sum(client.stats()["severity"].values())
+
+
+def _scored(client: Client, payment: dict[str, Any]) -> Verdict:
+    found = client.score(payment)
+    assert isinstance(found, Verdict)
+    return found
+
+
+def _is_there(client: Client, tx_id: str) -> bool:
+    try:
+        return client.verdict(tx_id).tx_id == tx_id
+    except ApiError as error:
+        if error.status != 404:
+            raise
+        return False
