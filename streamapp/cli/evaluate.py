@@ -25,8 +25,9 @@ from streamapp.cli.recordings import recording_path, rows_to_read
 from streamapp.cli.settings import load_settings
 
 if TYPE_CHECKING:
-    from streamapp.lifecycle.evaluation.backtest import Piece, Plan
+    from streamapp.lifecycle.evaluation.backtest import Plan
     from streamapp.lifecycle.evaluation.report import Evaluation, SeverityFigures
+    from streamapp.lifecycle.evaluation.traffic import Piece
     from streamapp.replay.brokerless import RecordedTopic
     from streamapp.replay.reader import RecordedBatch
 
@@ -69,6 +70,14 @@ _Protocol = Annotated[
 _LabelDelay = Annotated[
     str, typer.Option(help="How long after a payment its label is known: 7d, 36h.")
 ]
+_LabelDays = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        max=730,
+        help="Days of labelled payments the supervised model is trained on; 0: there is none.",
+    ),
+]
 _TrainDays = Annotated[int, typer.Option(min=1, max=365, help="Days each model is trained on.")]
 _RefitDays = Annotated[
     int, typer.Option(min=0, max=365, help="Days between two models; 0: one for the whole test.")
@@ -96,6 +105,7 @@ class _Request:
     start: datetime | None
     protocol: Protocol
     label_delay_ms: int
+    label_days: int
     train_days: int
     refit_days: int
     model: Path | None
@@ -112,6 +122,7 @@ def evaluate(
     start: _From = None,
     protocol: _Protocol = Protocol.LIVE,
     label_delay: _LabelDelay = "7d",
+    label_days: _LabelDays = 120,
     train_days: _TrainDays = 28,
     refit_days: _RefitDays = 7,
     model: _Model = None,
@@ -124,8 +135,8 @@ def evaluate(
 ) -> None:
     """Measure detection: run the pipeline over recorded traffic as if live, then compare labels.
 
-    The features, models and severities are the worker's own. Models are trained without labels on
-    the days before; labels only measure.
+    The features, models and severities are the worker's own. The ensemble is trained without labels
+    on the days before; the supervised model on labels that are known by then.
     """
     from streamapp.lifecycle.evaluation.backtest import EvaluationError
     from streamapp.lifecycle.training import TrainingError
@@ -138,6 +149,7 @@ def evaluate(
         start=start,
         protocol=protocol,
         label_delay_ms=duration_ms("--label-delay", label_delay),
+        label_days=label_days,
         train_days=train_days,
         refit_days=refit_days,
         model=model,
@@ -191,9 +203,17 @@ def _plan(request: _Request) -> "Plan":
         refit_ms=0 if is_handbook else request.refit_days * _DAY_MS,
         test_ms=week_ms if is_handbook else 0,
         seed=request.seed,
+        label_delay_ms=request.label_delay_ms,
+        label_train_ms=_label_train_ms(request),
         model=load(request.model) if request.model else None,
         policy=Policy(time_zone=request.time_zone),
     )
+
+
+def _label_train_ms(request: _Request) -> int:
+    if request.protocol == Protocol.HANDBOOK and request.label_days:
+        return _HANDBOOK_DAYS * _DAY_MS
+    return request.label_days * _DAY_MS
 
 
 def _start_ms(request: _Request) -> int:
@@ -224,7 +244,7 @@ def _batches(request: _Request) -> "Iterator[list[Piece]]":
 
 
 def _placed(topic: "RecordedTopic", batch: "RecordedBatch") -> "list[Piece]":
-    from streamapp.lifecycle.evaluation.backtest import Piece
+    from streamapp.lifecycle.evaluation.traffic import Piece
     from streamapp.replay.columns import LABEL_UNKNOWN
 
     scenarios = batch.scenarios
@@ -270,7 +290,8 @@ def _print(evaluation: "Evaluation") -> None:
     console = Console(width=max(terminal.width, _TABLE_WIDTH))
     console.print(
         f"{evaluation.rows:,} transactions, {evaluation.frauds:,} fraud;"
-        f" {evaluation.history:,} of history; {evaluation.models} models trained"
+        f" {evaluation.history:,} of history; {evaluation.models} models trained,"
+        f" {evaluation.supervised_models} of them on labels too"
     )
     console.print(_score_table(evaluation))
     console.print(_alert_table(evaluation))

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from streamapp.cli.durations import duration_ms
 from streamapp.cli.errors import UsageError
 from streamapp.cli.recordings import recording_path, rows_to_read
 from streamapp.cli.settings import load_settings
@@ -21,7 +22,11 @@ from streamapp.replay.errors import RecordedError
 from streamapp.replay.sample import TRAINING_ROWS
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from streamapp.lifecycle.model_card import TrainingFile
+    from streamapp.lifecycle.training import Reference
     from streamapp.replay.reader import RecordedBatch
     from streamapp.scoring.artifact import ModelArtifact
     from streamapp.scoring.process import Records
@@ -41,6 +46,8 @@ class _Recipe:
     seed: int
     inputs: tuple[str, ...]
     time_zone: str
+    labels: Path | None
+    label_delay: str
 
     @property
     def description(self) -> str:
@@ -56,8 +63,15 @@ class _Recipe:
         limit = "" if self.limit is None else f" --limit {self.limit}"
         return (
             f"streamapp train {' '.join(self.names)}{limit} --partitions {self.partitions}"
-            f" --seed {self.seed} --inputs {','.join(self.inputs)} --output DIR"
+            f" --seed {self.seed} --inputs {','.join(self.inputs)}{self._label_options}"
+            " --output DIR"
         )
+
+    @property
+    def _label_options(self) -> str:
+        if self.labels is None:
+            return ""
+        return f" --labels {self.labels} --label-delay {self.label_delay}"
 
 
 def train(
@@ -82,6 +96,16 @@ def train(
         str | None,
         typer.Option(help="Features the models look at, with commas between."),
     ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            help="What was fraud, .parquet or .csv with tx_id, user_id, is_fraud, label_time:"
+            " adds a supervised model."
+        ),
+    ] = None,
+    label_delay: Annotated[
+        str, typer.Option(help="How long before a day its risk windows end: 7d, 36h.")
+    ] = "7d",
     force: Annotated[bool, typer.Option("--force", help="Write over what is there.")] = False,
     config: Annotated[Path | None, typer.Option(help="Settings file.")] = None,
 ) -> None:
@@ -100,7 +124,11 @@ def train(
         seed=seed,
         inputs=_names(inputs) or training.DEFAULT_INPUTS,
         time_zone=settings.worker.time_zone,
+        labels=labels,
+        label_delay=label_delay,
     )
+    if labels and len(recipe.names) != 1:
+        raise UsageError("--labels are those of one recording: give one FILE")
     try:
         model, severities, files_read = _trained(recipe)
         save(model, output)
@@ -121,6 +149,7 @@ def _names(inputs: str | None) -> tuple[str, ...]:
 def _trained(recipe: _Recipe) -> tuple["ModelArtifact", list[int], list["TrainingFile"]]:
     from streamapp.lifecycle.training import read_reference, reference_severities, train
 
+    windows = None
     with _progress(recipe) as (advance, say):
         sources = [_Source(name, recipe, advance) for name in recipe.names]
         reference = read_reference(sources, recipe.time_zone)
@@ -128,8 +157,32 @@ def _trained(recipe: _Recipe) -> tuple["ModelArtifact", list[int], list["Trainin
         model = train(
             reference, seed=recipe.seed, description=recipe.description, inputs=recipe.inputs
         )
-        severities = reference_severities(model, reference)
+        if recipe.labels is not None:
+            model, windows = _learned(recipe, recipe.labels, model, reference)
+        severities = reference_severities(model, reference, windows)
     return model, severities, [source.described() for source in sources]
+
+
+def _learned(
+    recipe: _Recipe, path: Path, model: "ModelArtifact", reference: "Reference"
+) -> tuple["ModelArtifact", "NDArray[np.float64]"]:
+    """The model with a supervised part, and the risk windows of the reference."""
+    from streamapp.lifecycle.labelled_training import learn_labels
+    from streamapp.lifecycle.labels import Labels, payment_keys
+    from streamapp.replay.label_file import read_labels
+
+    read = read_labels(path)
+    labels = Labels(payment_keys(read.tx, read.user), read.is_fraud, read.known_ms)
+    delay_ms = duration_ms("--label-delay", recipe.label_delay)
+    learned = learn_labels(model, reference, labels, delay_ms=delay_ms, seed=recipe.seed)
+    counts = learned.counts
+    typer.echo(
+        f"{counts.labels:,} labels: {counts.unknown:,} of no payment read, {counts.early:,} older"
+        f" than their payment, {counts.repeated:,} repeated, {counts.contradicting:,}"
+        f" contradicting, {counts.late:,} late",
+        err=True,
+    )
+    return learned.model, learned.windows
 
 
 class _Source:

@@ -1,4 +1,4 @@
-"""Risk windows: of each merchant, category and device, the payments and known frauds of late.
+"""Risk windows: of each merchant, category and device, its traffic and known frauds of late.
 
 A table holds for one day. Its windows end a delay before that day's midnight, so that labels had
 time to become known, and count frauds by the labels known at that midnight. Tables are made outside
@@ -21,11 +21,13 @@ RISK_KINDS: Final = ("merchant", "category", "device")
 RISK_WINDOWS: Final = (1, 7, 30)
 LONGEST_RISK_WINDOW: Final = max(RISK_WINDOWS)
 
-#: Columns of a table's values, kind by kind; 0 where the name is unknown or none is given.
+#: Columns of a table's values, kind by kind; 0 where the name is unknown or none is given. Traffic
+#: is payments per thousand of all in the window, not their number: that follows the season, and a
+#: model that took it for a merchant's mark would be lost when it turns.
 RISK_NAMES: Final = tuple(
     f"{kind}_{what}_{days}d"
     for kind in RISK_KINDS
-    for what in ("payments", "fraud_share")
+    for what in ("traffic", "fraud_share")
     for days in RISK_WINDOWS
 )
 _WIDTH: Final = 2 * len(RISK_WINDOWS)
@@ -36,7 +38,7 @@ class RiskTable:
     """The risk windows that hold on one day (days since 1970, UTC).
 
     names: of each kind, the hashes (`name_hash`) it knows, rising, without 0. values: beside them
-    (k, 6) float64, payments in each window, then the share of known frauds among them.
+    (k, 6) float64, traffic in each window, then the share of known frauds in it.
     """
 
     day: int

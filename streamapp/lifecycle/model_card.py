@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+
 from streamapp.domain.verdict import SEVERITIES
 from streamapp.features.contract import NEW_USER_EVENTS
 from streamapp.scoring.artifact import ModelArtifact
@@ -41,6 +43,7 @@ def model_card(
         ),
         libraries=", ".join(f"{name} {at}" for name, at in model.training.libraries.items()),
         command=command,
+        supervised=_supervised(model),
         new_user=NEW_USER_EVENTS,
         shares="\n".join(
             f"| {severity.value} | {count:,} | {count / sum(severities):.2%} |"
@@ -62,6 +65,43 @@ def _origin(files: Sequence[TrainingFile]) -> str:
     )
 
 
+def _supervised(model: ModelArtifact) -> str:
+    """What labels added; nothing where there were none."""
+    if model.supervised is None:
+        return ""
+    made, table = model.supervised.training, model.supervised.table
+    return _SUPERVISED.format(
+        rows=f"{made.rows:,}",
+        frauds=f"{made.frauds:,}",
+        delay=made.windows_delay_days,
+        day=str(np.datetime64(table.day, "D")),
+        fed=f"{made.supervised_average_precision:.3f}",
+        free=f"{made.ensemble_average_precision:.3f}",
+        leads="The verdict's risk is its own"
+        if model.supervised.leads
+        else "It was not better, so the verdict's risk stays the ensemble's",
+        settings="\n".join(f"| {name} | {value} |" for name, value in made.hyperparameters.items()),
+    )
+
+
+_SUPERVISED: Final = """\
+## The supervised model
+
+Gradient-boosted trees (scikit-learn's histogram gradient boosting) on all features and on the risk
+windows of merchants, categories and devices: traffic and known frauds of 1, 7 and 30 days that end
+{delay} days before the payment's day. Trained on {rows} payments with labels, {frauds} of them
+fraud, each with the windows of its own day. It serves with the windows of {day}, which grow old:
+train again every day or week.
+
+On the newest payments with labels, average precision of such a model trained on the older ones is
+{fed}, the ensemble's {free}. {leads}.
+
+| setting | value |
+|---|---|
+{settings}
+
+"""
+
 _CARD: Final = """\
 # Model card: {version}
 
@@ -81,7 +121,7 @@ that into the risk score. Arrays and a manifest with digests; nothing is unpickl
 
 {rows} rows of the reference, in the order of the recordings, from their beginning. Each recording
 is a population of its own: users of different recordings never share a profile; the reference is
-the union of the rows. Labels, where a recording has any, are not read.
+the union of the rows. The ensemble reads no labels.
 
 {origin}
 
@@ -98,7 +138,7 @@ the models look at
 
 Made with {libraries}.
 
-## How to make it again
+{supervised}## How to make it again
 
     {command}
 

@@ -4,9 +4,9 @@ Tables are a pure function of payments, labels and the day: it does not matter i
 in what portions both are entered, as long as a table is asked for after what it is made of.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,6 +59,7 @@ class RiskLedger:
         assert delay_days >= 0
         self._delay_days = delay_days
         self._days: list[dict[int, _Day]] = [{} for _ in RISK_KINDS]
+        self._payments: Counter[int] = Counter()
         self._coming: defaultdict[int, list[_Changes]] = defaultdict(list)
         self._oldest = _NEVER
         self._last: RiskTable | None = None
@@ -66,8 +67,10 @@ class RiskLedger:
 
     def add_payments(self, time_ms: NDArray[np.int64], hashes: NDArray[np.uint32]) -> None:
         """Enter payments at times (n) with the names hashes (n, kinds)."""
-        ones = np.ones(len(time_ms), np.int64)
-        self._enter(time_ms // DAY_MS, hashes, np.stack([ones, 0 * ones], axis=1))
+        ones, days = np.ones(len(time_ms), np.int64), time_ms // DAY_MS
+        for day, count in zip(*np.unique(days, return_counts=True), strict=True):
+            self._payments[int(day)] += int(count)
+        self._enter(days, hashes, np.stack([ones, 0 * ones], axis=1))
 
     def add_fraud_changes(
         self,
@@ -120,7 +123,8 @@ class RiskLedger:
     def _forget(self, oldest: int) -> None:
         """Drop days that no later table reaches."""
         self._oldest = max(oldest, self._oldest)
-        for days in self._days:
+        everything: list[dict[int, Any]] = [self._payments, *self._days]
+        for days in everything:
             for number in [number for number in days if number < self._oldest]:
                 del days[number]
 
@@ -128,16 +132,21 @@ class RiskLedger:
         self, days: dict[int, _Day], stop: int
     ) -> tuple[NDArray[np.uint32], NDArray[np.float64]]:
         """Names and their values (k, 6) over the days before stop."""
-        inside = [n for n in range(stop - LONGEST_RISK_WINDOW, stop) if n in days]
-        portions = [(number, *days[number].summed()) for number in inside]
+        known = [n for n in range(stop - LONGEST_RISK_WINDOW, stop) if n in days]
+        portions = [(number, *days[number].summed()) for number in known]
         if not portions:
             return np.zeros(0, np.uint32), np.zeros((0, 2 * len(RISK_WINDOWS)))
         names, at = np.unique(np.concatenate([n for _, n, _ in portions]), return_inverse=True)
         counts = np.concatenate([c for *_, c in portions])
         age = np.concatenate([np.full(len(n), stop - number) for number, n, _ in portions])
-        payments = np.stack([_sums(at, counts[:, 0] * (age <= w), names) for w in RISK_WINDOWS], 1)
-        frauds = np.stack([_sums(at, counts[:, 1] * (age <= w), names) for w in RISK_WINDOWS], 1)
-        return names, np.hstack([payments, frauds / np.maximum(payments, 1.0)])
+        traffic, shares = [], []
+        for days_back in RISK_WINDOWS:
+            inside = (counts * (age <= days_back)[:, None]).T
+            payments, frauds = (_sums(at, column, names) for column in inside)
+            total = sum(self._payments[number] for number in range(stop - days_back, stop))
+            traffic.append(payments * 1_000.0 / max(total, 1))
+            shares.append(frauds / np.maximum(payments, 1.0))
+        return names, np.stack([*traffic, *shares], axis=1)
 
 
 def windows_of(

@@ -21,10 +21,11 @@ from streamapp.features.contract import (
     FeatureParameters,
 )
 from streamapp.features.kernel import APPLIED
+from streamapp.features.risk_windows import risk_hashes
 from streamapp.lifecycle.fitting import FitSettings, fit
 from streamapp.scoring.admission import StreamClock
 from streamapp.scoring.artifact import ModelArtifact
-from streamapp.scoring.calibration import DEFAULT_CUTOFFS
+from streamapp.scoring.calibration import DEFAULT_CUTOFFS, severity_codes
 from streamapp.scoring.half_space_trees import HalfSpaceState
 from streamapp.scoring.process import Records, featurise
 from streamapp.scoring.profiles import MemoryProfiles
@@ -56,14 +57,18 @@ class Reference:
     """Reference traffic as training needs it.
 
     rows (n, d) float64: features named by FEATURE_NAMES, in the order they were read. amounts (n).
-    users (n) uint32: a hash of each row's user. is_cold (n): rows of users too new for a profile.
-    partitions: row numbers of each partition of each source, in record order. refused: records that
-    were no transactions.
+    users (n) uint32, tx (n) uint64: hashes of each row's user and tx_id; names (n, kinds) uint32:
+    those risk windows are looked up by. time_ms (n): event times. is_cold (n): rows of users too
+    new for a profile. partitions: row numbers of each partition of each source, in record order.
+    refused: records that were no transactions.
     """
 
     rows: NDArray[np.float64]
     amounts: NDArray[np.float64]
     users: NDArray[np.uint32]
+    tx: NDArray[np.uint64]
+    names: NDArray[np.uint32]
+    time_ms: NDArray[np.int64]
     is_cold: NDArray[np.bool_]
     partitions: list[NDArray[np.int64]]
     refused: int
@@ -83,6 +88,9 @@ class _Gathered:
     values: list[NDArray[np.float64]] = field(default_factory=list)
     amounts: list[NDArray[np.float64]] = field(default_factory=list)
     users: list[NDArray[np.uint32]] = field(default_factory=list)
+    tx: list[NDArray[np.uint64]] = field(default_factory=list)
+    names: list[NDArray[np.uint32]] = field(default_factory=list)
+    time_ms: list[NDArray[np.int64]] = field(default_factory=list)
     is_cold: list[NDArray[np.bool_]] = field(default_factory=list)
     count: int = 0
     refused: int = 0
@@ -100,10 +108,17 @@ def read_reference(sources: Sequence[Iterable[Records]], time_zone: str = "UTC")
         partitions += _read_source(records, time_zone, gathered)
     if gathered.count == 0:
         raise TrainingError("there is not one transaction to train on")
-    rows = np.concatenate(gathered.values)
-    amounts, users = np.concatenate(gathered.amounts), np.concatenate(gathered.users)
-    is_cold = np.concatenate(gathered.is_cold)
-    return Reference(rows, amounts, users, is_cold, partitions, gathered.refused)
+    return Reference(
+        rows=np.concatenate(gathered.values),
+        amounts=np.concatenate(gathered.amounts),
+        users=np.concatenate(gathered.users),
+        tx=np.concatenate(gathered.tx),
+        names=np.concatenate(gathered.names),
+        time_ms=np.concatenate(gathered.time_ms),
+        is_cold=np.concatenate(gathered.is_cold),
+        partitions=partitions,
+        refused=gathered.refused,
+    )
 
 
 def train(
@@ -143,16 +158,30 @@ def flag_amounts(rows: NDArray[np.float64], amounts: NDArray[np.float64], limit:
     rows[:, FEATURE_INDEX["global_amount_flag"]] = amounts > limit
 
 
-def reference_severities(model: ModelArtifact, reference: Reference) -> list[int]:
-    """How many rows of the reference get each severity, LOW to CRITICAL, scored as when serving."""
-    counts = np.zeros(len(SEVERITIES), np.int64)
+def reference_severities(
+    model: ModelArtifact, reference: Reference, windows: NDArray[np.float64] | None = None
+) -> list[int]:
+    """How many rows of the reference get each severity, LOW to CRITICAL, scored as when serving.
+
+    windows: risk windows of the rows, for a model with a supervised part.
+    """
+    risks = reference_risks(model, reference, windows)
+    counts = np.bincount(severity_codes(risks), minlength=len(SEVERITIES))
+    return [int(count) for count in counts]
+
+
+def reference_risks(
+    model: ModelArtifact, reference: Reference, windows: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
+    """The risk (n) of each row of the reference; likewise."""
+    risks = np.zeros(len(reference.rows))
     for numbers in reference.partitions:
         state = HalfSpaceState.empty(model.half_space_trees)
         modes = reference.is_cold[numbers].astype(np.uint8)
         rows, users = reference.rows[numbers], reference.users[numbers]
-        risk = assess(rows, users, modes, state, model, DEFAULT_CUTOFFS)
-        counts += np.bincount(risk.severity, minlength=len(SEVERITIES))
-    return [int(count) for count in counts]
+        own = None if windows is None else windows[numbers]
+        risks[numbers] = assess(rows, users, modes, state, model, DEFAULT_CUTOFFS, windows=own).risk
+    return risks
 
 
 def _read_source(
@@ -175,6 +204,9 @@ def _read_records(
     gathered.values.append(batch.features.values[applied])
     gathered.amounts.append(batch.columns.records["amount"][applied])
     gathered.users.append(batch.columns.records["user"][applied])
+    gathered.tx.append(batch.columns.records["tx"][applied])
+    gathered.names.append(risk_hashes(batch.columns)[applied])
+    gathered.time_ms.append(batch.columns.time_ms[applied])
     gathered.is_cold.append(batch.features.is_cold[applied].astype(np.bool_))
     gathered.count += len(applied)
     gathered.refused += len(batch.dead_letters)

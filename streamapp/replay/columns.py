@@ -27,6 +27,9 @@ ALIASES = {"category": "merchant_category"}
 #: Kept beside the transactions for evaluation, never sent.
 LABEL = "is_fraud"
 
+#: When a label became known, in files of labels.
+LABEL_TIME = "label_time"
+
 #: The kind of fraud, where a simulator names it: likewise, for tables of figures only.
 SCENARIO = "scenario"
 
@@ -88,16 +91,16 @@ def number_column(name: str, column: pa.Array, first_row: int) -> list[float | N
     return values
 
 
-def time_column(column: pa.Array, first_row: int) -> NDArray[np.int64]:
-    """Event times in epoch milliseconds, rounded down, from times, whole milliseconds or text."""
-    column = _complete("timestamp", column, first_row)
+def time_column(column: pa.Array, first_row: int, name: str = "timestamp") -> NDArray[np.int64]:
+    """Times in epoch milliseconds, rounded down, from times, whole milliseconds or text."""
+    column = _complete(name, column, first_row)
     if _is_text(column.type):
-        return _times_of_text(column, first_row)
+        return _times_of_text(column, first_row, name)
     if pa.types.is_integer(column.type):
         times: NDArray[np.int64] = column.cast(pa.int64()).to_numpy()
         return times
     if not pa.types.is_timestamp(column.type):
-        raise _wrong_type("timestamp", column, "a time, epoch milliseconds or RFC 3339 text")
+        raise _wrong_type(name, column, "a time, epoch milliseconds or RFC 3339 text")
     ticks: NDArray[np.int64] = column.cast(pa.int64()).to_numpy()
     if column.type.unit == "s":
         return ticks * 1_000
@@ -135,14 +138,14 @@ def _present(column: pa.Array) -> NDArray[np.bool_]:
     return present
 
 
-def _times_of_text(column: pa.Array, first_row: int) -> NDArray[np.int64]:
+def _times_of_text(column: pa.Array, first_row: int, name: str) -> NDArray[np.int64]:
     """The compiled parsers take a whole column of one form; a mixed one is read row by row."""
     for kind in (pa.timestamp("us"), pa.timestamp("us", "UTC"), pa.int64()):
         try:
-            return time_column(column.cast(kind), first_row)
+            return time_column(column.cast(kind), first_row, name)
         except pa.ArrowInvalid:
             continue
-    times = _each("timestamp", column, first_row, _time_of_text, "RFC 3339 or epoch milliseconds")
+    times = _each(name, column, first_row, _time_of_text, "RFC 3339 or epoch milliseconds")
     return np.array(times, dtype=np.int64)
 
 
@@ -177,7 +180,7 @@ def _each(
 
 def _complete(name: str, column: pa.Array, first_row: int) -> pa.Array:
     """The column itself; an error where a required value is absent."""
-    if name in REQUIRED and column.null_count:
+    if name in (*REQUIRED, LABEL_TIME) and column.null_count:
         row = int(np.argmin(_present(column)))
         raise _wrong_value(name, first_row + row, None, "a value in every row")
     return column

@@ -22,6 +22,7 @@ from streamapp.features.contract import CONTRACT_VERSION
 from streamapp.scoring.calibration import EnsembleCurves, TailCurve
 from streamapp.scoring.forest import IsolationForestArrays
 from streamapp.scoring.half_space_trees import HalfSpaceTreesArrays
+from streamapp.scoring.supervised import SUPERVISED_FILES, Supervised, SupervisedManifest
 
 FORMAT: Final = 2
 MANIFEST: Final = "manifest.json"
@@ -58,6 +59,7 @@ class ModelArtifact:
     feature_names: the columns of the matrix, in order; inputs: those the models look at.
     typical (d) float64: the median of each feature over the reference.
     global_amount_limit: the amount from which the feature contract raises its global flag.
+    supervised: None until there were labels to learn from.
     """
 
     feature_contract: str
@@ -69,6 +71,7 @@ class ModelArtifact:
     typical: NDArray[np.float64]
     global_amount_limit: float
     training: Training
+    supervised: Supervised | None = None
 
     def __post_init__(self) -> None:
         """Raise ValueError where the parts don't fit each other."""
@@ -98,7 +101,7 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bytes: Annotated[int, msgspec.Meta(ge=1, le=FILE_BYTES_MAX)]
 
 
-class _Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     format: Literal[2]
     version: str
     feature_contract: str
@@ -110,11 +113,12 @@ class _Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     global_amount_limit: float
     training: Training
     files: dict[str, _File]
+    supervised: SupervisedManifest | None = None
 
 
 _CURVES: Final = tuple((mode, member) for mode in MODES for member in MEMBERS)
 
-#: Every file of an artifact, with its kind and number of dimensions.
+#: Every file of an artifact without labels, with its kind and number of dimensions.
 _FILES: Final[dict[str, tuple[str, int]]] = {
     "forest_features.npy": ("|u1", 2),
     "forest_thresholds.npy": ("<f4", 2),
@@ -134,10 +138,12 @@ _FILES: Final[dict[str, tuple[str, int]]] = {
 def save(artifact: ModelArtifact, directory: Path) -> None:
     """Write the artifact; the manifest goes last, so a broken-off save never loads.
 
-    Files of an artifact that was there are overwritten.
+    Files of an artifact that was there are overwritten, or removed where this one has none.
     """
     directory.mkdir(parents=True, exist_ok=True)
     files = _encode_files(artifact)
+    for name in SUPERVISED_FILES.keys() - files.keys():
+        (directory / name).unlink(missing_ok=True)
     for name, payload in files.items():
         (directory / name).write_bytes(payload)
     encoded = msgspec.json.encode(_manifest_of(artifact, files), order="deterministic")
@@ -155,7 +161,7 @@ def load(directory: Path) -> ModelArtifact:
     _check_names(directory, manifest)
     arrays = {
         name: _read_array(directory / name, manifest.files[name], kind, dimensions)
-        for name, (kind, dimensions) in _FILES.items()
+        for name, (kind, dimensions) in _files_of(manifest.supervised).items()
     }
     try:
         return _assemble(manifest, arrays)
@@ -183,12 +189,17 @@ def _arrays_of(artifact: ModelArtifact) -> dict[str, NDArray[Any]]:
         for member in MEMBERS:
             curve: TailCurve = getattr(curves, member)
             arrays[f"curve_{mode}_{member}.npy"] = np.stack([curve.raw, curve.log_p])
-    return arrays
+    return arrays | (artifact.supervised.arrays() if artifact.supervised else {})
+
+
+def _files_of(supervised: object | None) -> dict[str, tuple[str, int]]:
+    return _FILES if supervised is None else {**_FILES, **SUPERVISED_FILES}
 
 
 def _encode_files(artifact: ModelArtifact) -> dict[str, bytes]:
     arrays = _arrays_of(artifact)
-    return {name: _encode_array(arrays[name], kind) for name, (kind, _) in _FILES.items()}
+    files = _files_of(artifact.supervised)
+    return {name: _encode_array(arrays[name], kind) for name, (kind, _) in files.items()}
 
 
 def _encode_array(array: NDArray[Any], kind: str) -> bytes:
@@ -218,6 +229,7 @@ def _manifest_of(artifact: ModelArtifact, files: dict[str, bytes]) -> _Manifest:
             name: _File(hashlib.sha256(payload).hexdigest(), len(payload))
             for name, payload in files.items()
         },
+        supervised=artifact.supervised.manifest() if artifact.supervised else None,
     )
     return msgspec.structs.replace(manifest, version=_version_of(manifest))
 
@@ -246,8 +258,9 @@ def _read_manifest(path: Path) -> _Manifest:
 
 def _check_names(directory: Path, manifest: _Manifest) -> None:
     """Only the known files, all of them; other kinds (a model card) may lie beside them."""
-    unknown = {*manifest.files, *(path.name for path in directory.glob("*.npy"))} - {*_FILES}
-    missing = {*_FILES} - {*manifest.files}
+    known = {*_files_of(manifest.supervised)}
+    unknown = {*manifest.files, *(path.name for path in directory.glob("*.npy"))} - known
+    missing = known - {*manifest.files}
     if unknown or missing:
         raise ArtifactError(
             f"{directory}: unknown files {sorted(unknown)}, missing from {MANIFEST}: "
@@ -319,6 +332,7 @@ def _assemble(manifest: _Manifest, arrays: dict[str, NDArray[Any]]) -> ModelArti
         typical=arrays["typical.npy"],
         global_amount_limit=manifest.global_amount_limit,
         training=manifest.training,
+        supervised=Supervised.stored(manifest.supervised, arrays) if manifest.supervised else None,
     )
 
 

@@ -7,7 +7,6 @@ from typing import Final
 from streamapp.domain.transaction import Transaction
 from streamapp.domain.verdict import Reason
 from streamapp.features.contract import (
-    FEATURE_INDEX,
     FEATURE_NAMES,
     LONGEST_WINDOW_MS,
     MERCHANT_WINDOWS,
@@ -15,6 +14,7 @@ from streamapp.features.contract import (
     WINDOWS_MS,
 )
 from streamapp.features.profile import KEPT_EVENTS
+from streamapp.features.risk_windows import RISK_NAMES, RISK_WINDOWS
 
 #: Reasons of one verdict at most: more than three no analyst reads.
 REASONS_MAX: Final = 3
@@ -22,6 +22,8 @@ REASONS_MAX: Final = 3
 #: A reason carries at least this share of what pushed the score up.
 SHARE_MIN: Final = 0.05
 
+_NAMES: Final = (*FEATURE_NAMES, *RISK_NAMES)
+_INDEX: Final = {name: index for index, name in enumerate(_NAMES)}
 _TYPICAL: Final = {name: index for index, name in enumerate(TYPICAL_NAMES)}
 _WINDOW_WORDS: Final = {
     "5m": "5 min",
@@ -35,7 +37,10 @@ _FIRST: Final = "the first payment of this user"
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a sentence may draw on: the event, its features, the user's typical values."""
+    """What a sentence may draw on: the event, its features, the user's typical values.
+
+    features: by FEATURE_NAMES, and by RISK_NAMES after them where there are risk windows.
+    """
 
     transaction: Transaction
     features: list[float]
@@ -43,7 +48,7 @@ class Facts:
 
     def value(self, feature: str) -> float:
         """A feature of the event."""
-        return self.features[FEATURE_INDEX[feature]]
+        return self.features[_INDEX[feature]]
 
     @property
     def is_first(self) -> bool:
@@ -65,7 +70,7 @@ def reasons(facts: Facts, contributions: list[float]) -> list[Reason]:
     for index in order:
         if len(told) == REASONS_MAX or contributions[index] / total < SHARE_MIN:
             break
-        name = FEATURE_NAMES[index]
+        name = _NAMES[index]
         subject, sentence = _SENTENCES[name]
         if subject not in told:
             told[subject] = Reason(
@@ -218,6 +223,28 @@ def _run(facts: Facts) -> str:
     return "not after payments far above this user's usual"
 
 
+def _risk(kind: str, days: int) -> Callable[[Facts], str]:
+    where = _RISK_WORDS[kind]
+    since = f"{days} days" if days > 1 else "1 day"
+
+    def sentence(facts: Facts) -> str:
+        if facts.value(f"{kind}_traffic_{days}d") == 0:
+            return f"no payments {where} in the last {since} with labels"
+        share = facts.value(f"{kind}_fraud_share_{days}d")
+        percent = f"{share:.0%}" if share == 0 or share >= 0.01 else "under 1%"
+        return f"{percent} fraud among payments {where} in the last {since} with labels"
+
+    return sentence
+
+
+#: Where risk windows were counted.
+_RISK_WORDS: Final = {
+    "merchant": "at this merchant",
+    "category": "of this category",
+    "device": "from this device",
+}
+
+
 def _either(feature: str, yes: str, no: str) -> Callable[[Facts], str]:
     return lambda facts: yes if facts.value(feature) else no
 
@@ -267,5 +294,11 @@ _SENTENCES: Final[dict[str, tuple[str, Callable[[Facts], str]]]] = {
     "speed_kmh": ("place", _speed),
     "amount_log_ratio": ("amount", _amount),
     "recent_excess": ("run", _run),
+    **{
+        f"{kind}_{what}_{days}d": (f"{kind} risk", _risk(kind, days))
+        for kind in _RISK_WORDS
+        for what in ("traffic", "fraud_share")
+        for days in RISK_WINDOWS
+    },
 }
-assert set(_SENTENCES) == set(FEATURE_NAMES)
+assert set(_SENTENCES) == set(_NAMES)

@@ -14,6 +14,7 @@ from streamapp.domain.dead_letter import DeadLetter, Rejected
 from streamapp.features.columns import Columns
 from streamapp.features.contract import FeatureParameters
 from streamapp.features.kernel import APPLIED, DUPLICATE, FENCED, FeatureBlock, compute
+from streamapp.features.risk_windows import risk_hashes
 from streamapp.scoring.admission import TIME_AHEAD, StreamClock
 from streamapp.scoring.artifact import ModelArtifact
 from streamapp.scoring.byte_column import ByteColumn
@@ -93,7 +94,8 @@ def process(
     applied = np.flatnonzero(features.status == APPLIED)
     values, modes = features.values[applied], features.is_cold[applied]
     users = batch.columns.records["user"][applied]
-    risk = assess(values, users, modes, state.half_space, model, policy.cutoffs)
+    windows = _windows(model, batch.columns, applied)
+    risk = assess(values, users, modes, state.half_space, model, policy.cutoffs, windows=windows)
     _keep_decisions(profiles, slots[applied], features, applied, risk, batch.columns)
     writer = VerdictWriter(records.source, model, policy)
     rows, payloads, severities = _write(writer, batch, applied, risk)
@@ -132,6 +134,15 @@ def featurise(
     features, _ = compute(payments.columns, slots, profiles.block, stream_time_ms, parameters)
     dead_letters = [_dead_letter(records, row, why) for row, why in rejected]
     return Featured(payments, slots, features, dead_letters, [row for row, _ in rejected])
+
+
+def _windows(
+    model: ModelArtifact, columns: Columns, applied: NDArray[np.int64]
+) -> NDArray[np.float64] | None:
+    """The risk windows that came with the model; None where it has no use for them."""
+    if model.supervised is None:
+        return None
+    return model.supervised.table.look_up(risk_hashes(columns)[applied])
 
 
 def _dead_letter(records: Records, row: int, why: Rejected) -> DeadLetter:

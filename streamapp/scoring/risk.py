@@ -20,6 +20,7 @@ from streamapp.scoring.calibration import (
     tail_share,
 )
 from streamapp.scoring.half_space_trees import HalfSpaceScores, HalfSpaceState, score_and_learn
+from streamapp.scoring.supervised import SupervisedOpinions
 
 #: A risk from here on, the top 2 % of reference traffic, teaches the half-space trees nothing.
 FLAGGED_RISK: Final = DEFAULT_CUTOFFS[0]
@@ -35,6 +36,8 @@ class RiskBlock:
 
     is_warm (n): the half-space trees have an opinion. mode (n): index into MODES. risk (n): 0 to
     100. severity (n): 0 LOW to 3 CRITICAL. half_space: what attribution needs of the trees.
+    unaided (n): the risk by the ensemble alone. supervised: None where there is no such model or
+    no risk windows for it.
     """
 
     values: NDArray[np.float64]
@@ -46,6 +49,13 @@ class RiskBlock:
     risk: NDArray[np.float64]
     severity: NDArray[np.int8]
     half_space: HalfSpaceScores
+    unaided: NDArray[np.float64]
+    supervised: SupervisedOpinions | None = None
+
+    @property
+    def inputs(self) -> NDArray[np.float64]:
+        """All that was looked at (n, k): the features, then the risk windows if there are any."""
+        return self.values if self.supervised is None else self.supervised.inputs
 
 
 def assess(
@@ -56,17 +66,24 @@ def assess(
     model: ModelArtifact,
     cutoffs: tuple[float, float, float],
     flagged_risk: float = FLAGGED_RISK,
+    windows: NDArray[np.float64] | None = None,
 ) -> RiskBlock:
     """Score feature rows (n, d) of users (n, by hash) and modes (n) in order.
 
-    The half-space trees learn the rows whose risk stays below flagged_risk.
+    The half-space trees learn the rows whose risk by the ensemble stays below flagged_risk: what a
+    supervised model knows of old fraud must not open them to new. windows: risk windows of the
+    rows (n, w); None where there are none, and no supervised opinion then.
     """
     assert np.isfinite(values).all(), "a feature is not finite"
     opinions = _Opinions(values, mode, model, flagged_risk)
     trees = score_and_learn(
         model.half_space_trees, half_space, values, np.ascontiguousarray(users), opinions.judge
     )
-    log_p, risk = opinions.log_p, opinions.risk
+    log_p, risk, supervised = opinions.log_p, opinions.risk, None
+    if model.supervised is not None and windows is not None:
+        supervised = model.supervised.opinions(values, windows)
+    if supervised is not None and supervised.leads:
+        risk = risk_score(supervised.log_p)
     return RiskBlock(
         values=values,
         raw=opinions.raw,
@@ -77,6 +94,8 @@ def assess(
         risk=risk,
         severity=severity_codes(risk, cutoffs),
         half_space=trees,
+        unaided=opinions.risk,
+        supervised=supervised,
     )
 
 
@@ -121,7 +140,14 @@ class _Opinions:
 def contributions(
     block: RiskBlock, chosen: NDArray[np.int64], model: ModelArtifact
 ) -> NDArray[np.float64]:
-    """How much each feature pushed the chosen events (m, d) up, in nats over all members."""
+    """How much each input pushed the chosen events (m, k) up, in nats, by those whose risk it is.
+
+    The supervised model's contributions where it leads, else those of all of the ensemble.
+    """
+    fed = block.supervised
+    if fed is not None and fed.leads and model.supervised is not None:
+        shares = model.supervised.trees.contributions(fed.inputs[chosen])
+        return surprise_shares(shares, fed.log_p[chosen])
     rows = block.values[chosen].astype(np.float32)
     forest = surprise_shares(forest_contributions(model.forest, rows), block.log_p[chosen, FOREST])
     trees, _bases = half_space_contributions(

@@ -30,6 +30,7 @@ from streamapp.features.contract import FEATURE_NAMES
 from streamapp.features.kernel import FeatureBlock
 from streamapp.scoring.artifact import ModelArtifact
 from streamapp.scoring.byte_column import ByteColumn
+from streamapp.scoring.calibration import tail_share
 from streamapp.scoring.explanation import Facts, reasons
 from streamapp.scoring.json_rows import (
     DECIMALS,
@@ -46,6 +47,7 @@ from streamapp.scoring.json_rows import (
 from streamapp.scoring.payments import Payments
 from streamapp.scoring.policy import Policy
 from streamapp.scoring.risk import FOREST, HALF_SPACE, MODES, RiskBlock, contributions
+from streamapp.scoring.supervised import SUPERVISED_INPUTS
 
 _ACTIONS: Final[dict[Severity, Action]] = {
     Severity.LOW: "approve",
@@ -57,8 +59,9 @@ _LATE_BIT: Final = 8
 _encode: Final = msgspec.json.Encoder().encode
 _BOOLEANS: Final = ByteColumn.of([b"false", b"true"])
 
-#: Columns of numbers: risk, raw and calibrated of both members, then the features.
-_RISK, _FOREST_AT, _HALF_SPACE_AT, _FEATURES_AT = 0, 1, 3, 5
+#: Columns of numbers: risk, raw and calibrated of the members, then the features, and the risk
+#: windows where there is a supervised model.
+_RISK, _FOREST_AT, _HALF_SPACE_AT, _SUPERVISED_AT, _FEATURES_AT = 0, 1, 3, 5, 7
 #: Columns of integers.
 _OFFSET, _TIME, _IS_WARM = range(3)
 #: Columns of texts.
@@ -115,7 +118,8 @@ class VerdictWriter:
                 _BOOLEANS.take(features.is_late[rows]),
             ),
         )
-        return _template(self.source, self._versions()).write(columns)
+        is_fed = risk.supervised is not None
+        return _template(self.source, self._versions(), is_fed).write(columns)
 
     def write_duplicate(
         self, transaction: Transaction, offset: int, first_offset: int, risk: int, packed: int
@@ -172,7 +176,7 @@ class VerdictWriter:
         texts = [b"[]"]
         if len(chosen) > 0:
             shares = contributions(risk, chosen, self.model).tolist()
-            vectors = (np.round(risk.values[chosen], DECIMALS) + 0.0).tolist()
+            vectors = (np.round(risk.inputs[chosen], DECIMALS) + 0.0).tolist()
             typical = features.typical[rows[chosen]].tolist()
             for i, vector, usual, share in zip(
                 chosen.tolist(), vectors, typical, shares, strict=True
@@ -185,19 +189,26 @@ class VerdictWriter:
 
 
 def _numbers(risk: RiskBlock) -> NDArray[np.float64]:
-    numbers = np.empty((len(risk.risk), _FEATURES_AT + len(FEATURE_NAMES)))
+    inputs, fed = risk.inputs, risk.supervised
+    numbers = np.zeros((len(risk.risk), _FEATURES_AT + inputs.shape[1]))
     numbers[:, _RISK] = risk.risk
-    numbers[:, _FOREST_AT] = risk.raw[:, FOREST]
-    numbers[:, _FOREST_AT + 1] = risk.share[:, FOREST]
-    numbers[:, _HALF_SPACE_AT] = risk.raw[:, HALF_SPACE]
-    numbers[:, _HALF_SPACE_AT + 1] = risk.share[:, HALF_SPACE]
-    numbers[:, _FEATURES_AT:] = risk.values
+    for column, member in ((_FOREST_AT, FOREST), (_HALF_SPACE_AT, HALF_SPACE)):
+        numbers[:, column] = risk.raw[:, member]
+        numbers[:, column + 1] = risk.share[:, member]
+    if fed is not None:
+        numbers[:, _SUPERVISED_AT] = fed.raw
+        numbers[:, _SUPERVISED_AT + 1] = tail_share(fed.log_p)
+    numbers[:, _FEATURES_AT:] = inputs
     return numbers
 
 
 @lru_cache(maxsize=1024)
-def _template(source: SourcePartition, versions: Versions) -> Template:
-    """The form of a scored verdict: the fields of `Verdict`, in their order."""
+def _template(source: SourcePartition, versions: Versions, is_fed: bool) -> Template:
+    """The form of a scored verdict: the fields of `Verdict`, in their order.
+
+    is_fed: there is a supervised opinion.
+    """
+    supervised = _member(_SUPERVISED_AT) if is_fed else [b"null"]
     topic, partition = _encode(source.topic), _encode(source.partition)
     id_prefix = _encode(verdict_id(source.topic, source.partition, 0))[:-2]  # without 0 and quote
     return Template(
@@ -210,8 +221,9 @@ def _template(source: SourcePartition, versions: Versions) -> Template:
             *(b",", Text(_DECISION)),
             *(b',"scores":{"isolation_forest":', *_member(_FOREST_AT)),
             *(b',"half_space_trees":', When(_IS_WARM, len(_member(0))), *_member(_HALF_SPACE_AT)),
-            *(b',"supervised":null,"rules":null},"reasons":', Text(_REASONS)),
-            *(b',"features":{', *_features()),
+            *(b',"supervised":', *supervised),
+            *(b',"rules":null},"reasons":', Text(_REASONS)),
+            *(b',"features":{', *_features(SUPERVISED_INPUTS if is_fed else FEATURE_NAMES)),
             b'},"versions":%b,"source":{"topic":%b,' % (_encode(versions), topic),
             *(b'"partition":%b,"offset":' % partition, Integer(_OFFSET)),
             *(b'},"amount":', Text(_AMOUNT)),
@@ -227,9 +239,9 @@ def _member(column: int) -> list[Part]:
     return [b'{"raw":', Number(column), b',"calibrated":', Number(column + 1), b"}"]
 
 
-def _features() -> list[Part]:
+def _features(names: tuple[str, ...]) -> list[Part]:
     parts: list[Part] = []
-    for i, name in enumerate(FEATURE_NAMES):
+    for i, name in enumerate(names):
         parts += [b'%b"%b":' % (b"," if i else b"", name.encode()), Number(_FEATURES_AT + i)]
     return parts
 

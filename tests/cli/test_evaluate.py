@@ -51,7 +51,8 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def document(recordings: tuple[Path, Path]) -> dict[str, Any]:
     """What --json prints."""
     history, test = recordings
-    result = invoke("--history", history, "--test", test, "--json", "--bootstrap", 0)
+    given = ("--history", history, "--test", test, "--label-delay", "1d")
+    result = invoke(*given, "--json", "--bootstrap", 0)
     assert 0 == result.exit_code, result.output
     parsed: dict[str, Any] = json.loads(result.stdout)
     return parsed
@@ -69,9 +70,9 @@ def test_json_has_exactly_the_documented_keys(document: dict[str, Any]) -> None:
         "severity",
         "weeks",
     ] == [*document]
-    for score in (document["label_free"], document["verdict"], *document["members"].values()):
+    names = ("label_free", "label_fed", "verdict")
+    for score in (*(document[name] for name in names), *document["members"].values()):
         assert FIGURES == [*score]
-    assert document["label_fed"] is None
     assert ["MEDIUM", "HIGH", "CRITICAL"] == [*document["severity"]]
     for week in document["weeks"]:
         assert ["start", "rows", "frauds", "average_precision", "severity"] == [*week]
@@ -87,13 +88,28 @@ def test_the_test_file_is_what_is_measured(document: dict[str, Any]) -> None:
     assert pytest.approx(worse, abs=2e-6) == shares["HIGH"]["share_or_worse"]
 
 
+def test_without_labels_there_is_no_label_fed_score(
+    recordings: tuple[Path, Path], document: dict[str, Any]
+) -> None:
+    """--label-days 0; the ensemble's figures are the same with them and without."""
+    history, test = recordings
+    given = ("--history", history, "--test", test, "--label-days", 0, "--bootstrap", 0, "--json")
+    result = invoke(*given)
+    assert 0 == result.exit_code, result.output
+    without = json.loads(result.stdout)
+    assert without["label_fed"] is None
+    assert document["label_free"] == without["label_free"] == without["verdict"]
+    assert document["members"] == without["members"]
+
+
 def test_one_file_may_hold_both(recordings: tuple[Path, Path], tmp_path: Path) -> None:
     """--from cuts it, and gives the same figures as two files cut there."""
     table = pq.read_table(sample("handbook")).slice(0, 24_000)
     both, at = tmp_path / "both.parquet", "2018-04-20"
     pq.write_table(table, both)
-    one = invoke("--test", both, "--from", at, "--json", "--bootstrap", 0)
-    two = invoke("--history", recordings[0], "--test", recordings[1], "--from", at, "--json")
+    given = ("--from", at, "--json", "--bootstrap", 0, "--label-days", 0)
+    one = invoke("--test", both, *given)
+    two = invoke("--history", recordings[0], "--test", recordings[1], *given)
     assert 0 == one.exit_code == two.exit_code, one.output + two.output
     assert json.loads(one.stdout) == json.loads(two.stdout)
 
@@ -124,7 +140,8 @@ def test_table_and_page_say_the_same(recordings: tuple[Path, Path], tmp_path: Pa
     """The page stands alone, is well formed, and holds the figures of the table."""
     history, test = recordings
     report = tmp_path / "report.html"
-    result = invoke("--history", history, "--test", test, "--bootstrap", 20, "--report", report)
+    given = ("--history", history, "--test", test, "--label-delay", "1d")
+    result = invoke(*given, "--bootstrap", 20, "--report", report)
     assert 0 == result.exit_code, result.output
     page = report.read_text(encoding="utf-8")
     tags = Tags()
@@ -135,7 +152,12 @@ def test_table_and_page_say_the_same(recordings: tuple[Path, Path], tmp_path: Pa
     precision = json.loads(embedded)["verdict"]["average_precision"]
     assert f"{precision:.3f}" in result.stdout
     assert f"<td>{precision:.3f}<small>" in page
-    for words in ("isolation forest", "CRITICAL", "scenario" if "Scenario" in page else "score"):
+    for words in (
+        "isolation forest",
+        "label fed",
+        "CRITICAL",
+        "scenario" if "Scenario" in page else "score",
+    ):
         assert words in result.stdout
 
 

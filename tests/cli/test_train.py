@@ -134,3 +134,64 @@ def test_the_demo_has_enough_that_the_shipped_model_has_not_seen() -> None:
     rows = row_count(sample())
     assert rows is not None
     assert DEMO_ROWS_MIN <= rows - TRAINING_ROWS
+
+
+@pytest.fixture(scope="module")
+def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Payments with frauds of which some are known within the recording: labels and traffic."""
+    path = tmp_path_factory.mktemp("synthetic") / "payments.parquet"
+    made = ["generate", str(path), "--users", "200", "--days", "60", "--episodes", "20"]
+    assert 0 == CliRunner().invoke(main.app, made).exit_code
+    return path
+
+
+def test_labels_add_a_supervised_model(synthetic: Path, tmp_path: Path) -> None:
+    """It loads, is the same again, and what became of the labels is told."""
+    given = (synthetic, "--labels", synthetic, "--label-delay", "3d")
+    result = invoke(*given, "--output", tmp_path / "first")
+    assert 0 == result.exit_code, result.output
+    assert re.search(r"[\d,]+ labels: 0 of no payment read, 0 older than their pay", result.stderr)
+    model = load(tmp_path / "first")
+    assert model.supervised is not None
+    assert 3 == model.supervised.training.windows_delay_days
+    card = (tmp_path / "first" / "MODEL_CARD.md").read_text(encoding="utf-8")
+    [command] = re.findall(r"^    streamapp train (.*) --output DIR$", card, re.MULTILINE)
+    assert 0 == invoke(*shlex.split(command), "--output", tmp_path / "again").exit_code
+    assert model.version == load(tmp_path / "again").version
+    assert "## The supervised model" in card
+
+
+def test_labels_of_another_recording_teach_nothing(synthetic: Path, tmp_path: Path) -> None:
+    """They are of no payment read, and the error says what is needed."""
+    refusal = invoke(
+        "sample:sparkov", "--limit", LIMIT, "--labels", synthetic, "--output", tmp_path
+    )
+    assert isinstance(refusal.exception, UsageError)
+    assert "payments are known as fraud" in str(refusal.exception)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("tx_id,user_id,is_fraud\n1,a,1\n", "column label_time is missing, expected tx_id"),
+        ("tx_id,user_id,is_fraud,label_time\n1,a,2,2024-01-01\n", "is_fraud, row 0: is '2'"),
+        ("tx_id,user_id,is_fraud,label_time\n1,a,1,\n", "label_time, row 0: is empty"),
+        ("tx_id,user_id,is_fraud,label_time\n1,a,1,soon\n", "label_time, row 0: is 'soon'"),
+    ],
+)
+def test_bad_label_files_are_told_in_one_line(content: str, message: str, tmp_path: Path) -> None:
+    """File, column and row."""
+    labels = tmp_path / "labels.csv"
+    labels.write_text(content)
+    given = ("sample:sparkov", "--limit", LIMIT, "--labels", labels, "--output", tmp_path / "m")
+    error = invoke(*given).exception
+    assert isinstance(error, UsageError)
+    assert f"{labels}: " in str(error)
+    assert message in str(error)
+
+
+def test_labels_are_those_of_one_recording(tmp_path: Path) -> None:
+    """Ids of two recordings may be the same."""
+    error = invoke(*SAMPLES, "--labels", "labels.csv", "--output", tmp_path).exception
+    assert isinstance(error, UsageError)
+    assert "give one FILE" in str(error)

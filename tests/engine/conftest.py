@@ -12,10 +12,10 @@ from tests.engine.deployment import Deployment
 from tests.engine.fake_log import FakeBroker
 from tests.engine.owner import NewOwner, Owner
 from tests.kafka.conftest import Broker
-from tests.scoring.conftest import Traffic, model, traffic
+from tests.scoring.conftest import Traffic, fed, model, traffic
 from tests.scoring.mixed import mixed
 
-__all__ = ["model", "traffic"]  # fixtures
+__all__ = ["fed", "model", "traffic"]  # fixtures
 
 
 @pytest.fixture(scope="session")

@@ -70,7 +70,8 @@ def oracle(history: list[Payment], delay_days: int, day: int, hashes: list[int])
                 if stop - window * DAY_MS <= one.time_ms < stop
             ]
             known = [sum(c for k, c in one.changes if k <= midnight) for one in inside]
-            totals.append(float(len(inside)))
+            everywhere = [one for one in history if stop - window * DAY_MS <= one.time_ms < stop]
+            totals.append(len(inside) * 1_000.0 / max(len(everywhere), 1))
             shares.append(sum(known) / max(len(inside), 1))
         row += totals + shares
     return row
@@ -83,7 +84,7 @@ EVENTS = np.array([[1, 2, 3], [0, 0, 0], [3, 3, 9], [2, 1, 0]], np.uint32)
 def test_windows_equal_those_counted_one_by_one(
     history: list[Payment], delay_days: int, day: int
 ) -> None:
-    """Payments and known frauds of each name; 0 for the unknown and for none."""
+    """Traffic and known frauds of each name; 0 for the unknown and for none."""
     found = entered(history, delay_days).table(day).look_up(EVENTS)
     assert [oracle(history, delay_days, day, row) for row in EVENTS.tolist()] == found.tolist()
 
@@ -138,8 +139,8 @@ def test_a_label_moved_later_changes_no_earlier_table(
 def test_names_of_windows_say_what_they_are() -> None:
     """In the order of the columns."""
     assert 18 == len(RISK_NAMES)
-    assert ("merchant_payments_1d", "merchant_fraud_share_30d") == (RISK_NAMES[0], RISK_NAMES[5])
-    assert "device_payments_1d" == RISK_NAMES[12]
+    assert ("merchant_traffic_1d", "merchant_fraud_share_30d") == (RISK_NAMES[0], RISK_NAMES[5])
+    assert "device_traffic_1d" == RISK_NAMES[12]
 
 
 def test_a_delay_is_rounded_up_to_days() -> None:

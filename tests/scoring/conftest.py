@@ -5,7 +5,12 @@ from dataclasses import dataclass
 
 import pytest
 
+from streamapp.features.contract import DAY_MS
+from streamapp.lifecycle.boosting import BoostSettings
 from streamapp.lifecycle.fitting import FitSettings
+from streamapp.lifecycle.labelled_training import learn_labels
+from streamapp.lifecycle.labels import Labels, payment_keys
+from streamapp.lifecycle.supervised_training import SupervisedSettings
 from streamapp.lifecycle.training import read_reference, train
 from streamapp.replay.reader import recorded
 from streamapp.replay.sample import sample
@@ -50,3 +55,16 @@ def model(traffic: Traffic) -> ModelArtifact:
     )
     reference = read_reference([[traffic.records()]])
     return train(reference, seed=1, description="for tests", settings=settings)
+
+
+@pytest.fixture(scope="session")
+def fed(traffic: Traffic, model: ModelArtifact) -> ModelArtifact:
+    """The small ensemble with a supervised part: one merchant in thirty is bad."""
+    reference = read_reference([[traffic.records()]])
+    keys = payment_keys(reference.tx, reference.users)
+    labels = Labels(keys, reference.names[:, 0] % 30 == 0, reference.time_ms + 3_600_000)
+    settings = SupervisedSettings(BoostSettings(trees=20, leaf_rows=10), frauds_min=20)
+    learned = learn_labels(
+        model, reference, labels, delay_ms=DAY_MS // 2, seed=1, settings=settings
+    )
+    return learned.model

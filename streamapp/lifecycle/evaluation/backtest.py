@@ -3,8 +3,9 @@
 Features come from the serving code, record by record, and don't depend on any model; so they are
 computed once while the recording is read, and kept for as long as a refit may need them. At the
 start of the test, and then every `refit_ms` of event time, a model is trained on the past
-`train_ms` and scores what follows until the next refit. Nothing later than a transaction takes part
-in its score; labels only measure.
+`train_ms`, its supervised part on the labels of `label_train_ms` that are known by then, and scores
+what follows until the next refit. Nothing later than a transaction takes part in its score, and no
+label before it is known.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -16,14 +17,20 @@ from numpy.typing import NDArray
 
 from streamapp.features.contract import DAY_MS, FEATURE_NAMES, FeatureParameters
 from streamapp.features.kernel import APPLIED
+from streamapp.features.risk_windows import RISK_NAMES, RiskTable, risk_hashes
+from streamapp.lifecycle.evaluation.label_feed import LabelFeed
+from streamapp.lifecycle.evaluation.traffic import Piece, Traffic
+from streamapp.lifecycle.labels import UNKNOWN
+from streamapp.lifecycle.supervised_training import LabelledRows, train_supervised
 from streamapp.lifecycle.training import REFERENCE_ROWS_MAX, Reference, flag_amounts, train
 from streamapp.scoring.admission import StreamClock
 from streamapp.scoring.artifact import ModelArtifact
+from streamapp.scoring.calibration import risk_score
 from streamapp.scoring.half_space_trees import HalfSpaceState
 from streamapp.scoring.policy import Policy
-from streamapp.scoring.process import Records, featurise
+from streamapp.scoring.process import featurise
 from streamapp.scoring.profiles import MemoryProfiles
-from streamapp.scoring.risk import assess
+from streamapp.scoring.risk import RiskBlock, assess
 
 #: Features that stand beside the members in tables, as the simplest detectors there are.
 BASELINES: Final = ("amount_zscore", "log_amount")
@@ -31,7 +38,10 @@ BASELINES: Final = ("amount_zscore", "log_amount")
 #: Members of the ensemble, in the order of the columns of `RiskBlock`.
 MEMBERS: Final = ("isolation_forest", "half_space_trees")
 
-#: Bound of the feature rows held at once, 350 bytes each: those of one model and one period.
+#: Risks by the ensemble alone and by the supervised model, beside that of the verdict.
+LABEL_FREE, LABEL_FED, RISK = "label_free", "label_fed", "risk"
+
+#: Bound of the feature rows held at once, 500 bytes each: those of one model and one period.
 _KEPT_ROWS_MAX: Final = REFERENCE_ROWS_MAX
 
 #: Rows read between two sweeps of those no longer needed.
@@ -45,24 +55,15 @@ class EvaluationError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
-    """Records of one partition, with what only evaluation may know.
-
-    labels, scenarios: -1 where there is none; as long as `records`.
-    """
-
-    records: Records
-    labels: NDArray[np.int8]
-    scenarios: NDArray[np.int16]
-
-
-@dataclass(frozen=True, slots=True)
 class Plan:
     """When the test begins and which model scores it.
 
     train_ms: event time a model is trained on, which ends train_gap_ms before it scores.
     refit_ms: event time between two models; 0: one model for the whole test. test_ms: length of
     the test; 0: to the end. model: scores instead, without any training.
+    label_delay_ms: how long after a payment its label is known. label_train_ms: event time of the
+    labelled payments a supervised model is trained on, up to the delay before it scores; 0: there
+    is none.
     """
 
     test_from_ms: int
@@ -71,61 +72,28 @@ class Plan:
     refit_ms: int = 7 * DAY_MS
     test_ms: int = 0
     seed: int = 0
+    label_delay_ms: int = 7 * DAY_MS
+    label_train_ms: int = 0
     model: ModelArtifact | None = None
     policy: Policy = field(default_factory=Policy)
-
-
-@dataclass(frozen=True, slots=True)
-class Traffic:
-    """Transactions as evaluation needs them, n rows in the order they were read.
-
-    values (n, d) float64: the feature matrix, empty in an outcome. user: a number for each user.
-    label, scenario: -1 where unknown.
-    """
-
-    values: NDArray[np.float64]
-    time_ms: NDArray[np.int64]
-    user: NDArray[np.int64]
-    user_hash: NDArray[np.uint32]
-    amount: NDArray[np.float64]
-    label: NDArray[np.int8]
-    scenario: NDArray[np.int16]
-    partition: NDArray[np.int32]
-    is_cold: NDArray[np.bool_]
-
-    def __len__(self) -> int:
-        return len(self.time_ms)
-
-    def by_partition(self) -> "Traffic":
-        """The rows partition by partition, each in record order: wherever batches were cut."""
-        return self.at(np.argsort(self.partition, kind="stable"))
-
-    def at(self, rows: NDArray[np.int64] | slice) -> "Traffic":
-        """Some of the rows."""
-        return Traffic(*(getattr(self, name)[rows] for name in _COLUMNS))
-
-    @classmethod
-    def joined(cls, parts: "list[Traffic]") -> "Traffic":
-        """One after the other."""
-        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in _COLUMNS))
-
-
-_COLUMNS: Final = tuple(Traffic.__dataclass_fields__)
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """The test's transactions and what each model said of them; higher scores: more suspicious.
 
-    scores: by name of the member, and `risk` for the verdict. severity (n): 0 LOW to 3 CRITICAL.
-    models: how many were trained. history: transactions before the test. frauds_before: user and
-    time of each fraud before the test, for protocols that leave known cards out.
+    scores: by name of the member, RISK for the verdict, LABEL_FREE, and LABEL_FED, which is the
+    former while there is no supervised model. severity (n): 0 LOW to 3 CRITICAL. models: how many
+    were trained, supervised_models: how many of these have a supervised part. history: transactions
+    before the test. frauds_before: user and time of each fraud before the test, for protocols that
+    leave known cards out.
     """
 
     test: Traffic
     scores: dict[str, NDArray[np.float64]]
     severity: NDArray[np.int8]
     models: int
+    supervised_models: int
     history: int
     frauds_before: tuple[NDArray[np.int64], NDArray[np.int64]]
 
@@ -167,6 +135,8 @@ class _Run:
         self._model = plan.model
         self._half_space: dict[int, HalfSpaceState] = {}
         self._models = 0
+        self._supervised_models = int(plan.model is not None and plan.model.supervised is not None)
+        self._labels = LabelFeed(plan.label_delay_ms)
         self._history = 0
         self._frauds: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
         self._start_ms = plan.test_from_ms
@@ -176,6 +146,7 @@ class _Run:
         parts = [part for piece in pieces if len(part := self._featurised(piece))]
         if not parts:
             return
+        parts = self._labels.with_windows(parts)
         for part in parts:
             self._keep(part)
         newest_ms = max(int(part.time_ms.max()) for part in parts)
@@ -197,6 +168,7 @@ class _Run:
             },
             severity=np.concatenate([one.severity for one in self._scored]),
             models=self._models,
+            supervised_models=self._supervised_models,
             history=self._history,
             frauds_before=(numbers[users], times),
         )
@@ -223,6 +195,8 @@ class _Run:
         users = [self._users.setdefault(user, len(self._users)) for user in payments.users()]
         return Traffic(
             values=batch.features.values[applied],
+            windows=np.zeros((len(applied), len(RISK_NAMES))),
+            names=risk_hashes(batch.columns)[applied],
             time_ms=batch.columns.time_ms[applied],
             user=np.array(users, np.int64),
             user_hash=batch.columns.records["user"][applied],
@@ -252,10 +226,20 @@ class _Run:
             )
 
     def _drop_old(self, next_fit_ms: int) -> None:
-        """Forget what no model from this time on is trained on."""
-        oldest_ms = next_fit_ms - self._plan.train_gap_ms - self._plan.train_ms
+        """Forget what no model from this time on is trained on.
+
+        Of labelled traffic that fills the half of the bound the oldest is forgotten.
+        """
+        plan = self._plan
+        oldest_ms = next_fit_ms - plan.train_gap_ms - plan.train_ms
+        labelled_ms = next_fit_ms - plan.label_delay_ms - plan.label_train_ms
         kept = Traffic.joined(self._kept)
-        self._kept = [kept.at(np.flatnonzero(kept.time_ms >= oldest_ms))]
+        is_needed = kept.time_ms >= oldest_ms
+        is_labelled = np.flatnonzero(~is_needed & (kept.time_ms >= labelled_ms))
+        if plan.label_train_ms and len(is_labelled):
+            room = max(_KEPT_ROWS_MAX // 2 - int(is_needed.sum()), 0)
+            is_needed[is_labelled[max(len(is_labelled) - room, 0) :]] = True
+        self._kept = [kept.at(np.flatnonzero(is_needed))]
         self._kept_rows = len(self._kept[0])
 
     def _score_period(self) -> None:
@@ -274,25 +258,60 @@ class _Run:
 
     def _fit(self, kept: Traffic) -> ModelArtifact:
         """The period's model; its half-space trees have learned the traffic it was trained on."""
-        stop_ms = self._start_ms - self._plan.train_gap_ms
-        past = (kept.time_ms >= stop_ms - self._plan.train_ms) & (kept.time_ms < stop_ms)
-        reference = kept.at(np.flatnonzero(past)).by_partition()
-        model = self._plan.model
-        if model is None:
-            days = self._plan.train_ms / DAY_MS
-            model = train(
-                _reference(reference),
-                seed=self._plan.seed,
-                description=f"the {days:g} days before a period of a test",
-            )
-            self._models += 1
-            self._half_space = {}
-        if not self._half_space:
-            self._score(reference, model)
+        plan = self._plan
+        stop_ms = self._start_ms - plan.train_gap_ms
+        past = kept.at(np.flatnonzero(kept.time_ms < stop_ms)).by_partition()
+        is_reference = past.time_ms >= stop_ms - plan.train_ms
+        reference = past.at(np.flatnonzero(is_reference))
+        if plan.model is not None:
+            if not self._half_space:
+                self._score(reference, plan.model)
+            return plan.model
+        model = train(
+            _reference(reference),
+            seed=plan.seed,
+            description=f"the {plan.train_ms / DAY_MS:g} days before a period of a test",
+        )
+        self._models += 1
+        self._half_space = {}
+        scored = self._score(reference, model)
+        if plan.label_train_ms:
+            model = self._supervised(model, past, is_reference, scored.scores[LABEL_FREE])
         return model
+
+    def _supervised(
+        self,
+        model: ModelArtifact,
+        past: Traffic,
+        is_reference: NDArray[np.bool_],
+        unaided: NDArray[np.float64],
+    ) -> ModelArtifact:
+        """The model with a supervised part, if what is known now is enough for one.
+
+        unaided: the ensemble's risk of the reference.
+        """
+        flag_amounts(past.values, past.amount, model.global_amount_limit)
+        known = self._labels.known(past, self._start_ms)
+        oldest_ms = self._start_ms - self._plan.label_delay_ms - self._plan.label_train_ms
+        known[past.time_ms < oldest_ms] = UNKNOWN
+        ensemble = np.zeros(len(past))
+        ensemble[is_reference] = unaided
+        inputs = np.hstack([past.values, past.windows])
+        supervised = train_supervised(
+            LabelledRows(inputs, known, past.user_hash, past.time_ms, is_reference, ensemble),
+            # Never looked up: traffic brings the windows of its own days.
+            table=RiskTable.empty(),
+            windows_delay_days=self._labels.delay_days,
+            seed=self._plan.seed,
+        )
+        self._supervised_models += supervised is not None
+        return replace(model, supervised=supervised)
 
     def _score(self, traffic: Traffic, model: ModelArtifact) -> "_Scored":
         flag_amounts(traffic.values, traffic.amount, model.global_amount_limit)
+        if self._plan.model is not None and model.supervised is not None:
+            # A given model is measured with what it serves with.
+            traffic = replace(traffic, windows=model.supervised.table.look_up(traffic.names))
         scored = _Scored.empty(traffic)
         for partition in np.unique(traffic.partition).tolist():
             rows = np.flatnonzero(traffic.partition == partition)
@@ -301,8 +320,9 @@ class _Run:
             )
             values, users = traffic.values[rows], traffic.user_hash[rows]
             modes = traffic.is_cold[rows].astype(np.uint8)
-            risk = assess(values, users, modes, state, model, self._plan.policy.cutoffs)
-            scored.put(rows, -risk.log_p, risk.risk, risk.severity)
+            cutoffs, windows = self._plan.policy.cutoffs, traffic.windows[rows]
+            risk = assess(values, users, modes, state, model, cutoffs, windows=windows)
+            scored.put(rows, risk)
         return scored
 
 
@@ -314,27 +334,24 @@ class _Scored:
 
     @classmethod
     def empty(cls, traffic: Traffic) -> "_Scored":
-        names = (*MEMBERS, "risk")
-        scores = {name: np.zeros(len(traffic)) for name in names}
+        scores = {name: np.zeros(len(traffic)) for name in (*MEMBERS, LABEL_FREE, LABEL_FED, RISK)}
         for name in BASELINES:
             scores[name] = traffic.values[:, FEATURE_NAMES.index(name)].copy()
         return cls(traffic, scores, np.zeros(len(traffic), np.int8))
 
-    def put(
-        self,
-        rows: NDArray[np.int64],
-        surprise: NDArray[np.float64],
-        risk: NDArray[np.float64],
-        severity: NDArray[np.int8],
-    ) -> None:
+    def put(self, rows: NDArray[np.int64], risk: RiskBlock) -> None:
         for column, name in enumerate(MEMBERS):
-            self.scores[name][rows] = surprise[:, column]
-        self.scores["risk"][rows] = risk
-        self.severity[rows] = severity
+            self.scores[name][rows] = -risk.log_p[:, column]
+        fed = risk.supervised
+        self.scores[LABEL_FREE][rows] = risk.unaided
+        self.scores[LABEL_FED][rows] = risk.unaided if fed is None else risk_score(fed.log_p)
+        self.scores[RISK][rows] = risk.risk
+        self.severity[rows] = risk.severity
 
     def without_values(self) -> "_Scored":
-        """The same with an empty feature matrix, for that is most of the memory."""
-        return replace(self, traffic=replace(self.traffic, values=np.zeros((len(self.traffic), 0))))
+        """The same with empty matrices, for they are most of the memory."""
+        none = np.zeros((len(self.traffic), 0))
+        return replace(self, traffic=replace(self.traffic, values=none, windows=none))
 
 
 def _reference(traffic: Traffic) -> Reference:
@@ -345,5 +362,14 @@ def _reference(traffic: Traffic) -> Reference:
     partitions = [
         np.flatnonzero(traffic.partition == number) for number in np.unique(traffic.partition)
     ]
-    users = traffic.user_hash
-    return Reference(traffic.values, traffic.amount, users, traffic.is_cold, partitions, 0)
+    return Reference(
+        rows=traffic.values,
+        amounts=traffic.amount,
+        users=traffic.user_hash,
+        tx=np.zeros(len(traffic), np.uint64),
+        names=traffic.names,
+        time_ms=traffic.time_ms,
+        is_cold=traffic.is_cold,
+        partitions=partitions,
+        refused=0,
+    )

@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from streamapp.lifecycle.evaluation.backtest import BASELINES
+from streamapp.lifecycle.evaluation.backtest import BASELINES, LABEL_FED, LABEL_FREE
 from streamapp.lifecycle.evaluation.charts import COLOURS, Axis, Line, chart, legend, tick_words
 from streamapp.lifecycle.evaluation.ranking import ALERT_SHARES, FIGURES, VALUE_FIGURES
 from streamapp.lifecycle.evaluation.report import BUDGETS, Evaluation, Judged
@@ -59,7 +59,9 @@ def figure_words(value: float | None, interval: tuple[float, float] | None = Non
 
 def _summary(evaluation: Evaluation) -> str:
     first, last = (_day(at) for at in (evaluation.start_ms, evaluation.stop_ms))
-    models = f"{evaluation.models} trained" if evaluation.models else "one given, none trained"
+    models = "one given, none trained"
+    if evaluation.models:
+        models = f"{evaluation.models} trained, {evaluation.supervised_models} of them on labels"
     return (
         f"{evaluation.rows:,} transactions from {first} to {last}, {evaluation.frauds:,} of them"
         f" fraud ({evaluation.frauds / evaluation.rows:.3%}); {evaluation.history:,} before them as"
@@ -73,6 +75,11 @@ def _scores(evaluation: Evaluation) -> str:
     return _table(head, (_score_row(one) for one in evaluation.judged.values()))
 
 
+def _told_by_the_verdict(evaluation: Evaluation) -> str:
+    """The score that is the verdict's own: drawn twice it would only hide it."""
+    return LABEL_FED if LABEL_FED in evaluation.judged else LABEL_FREE
+
+
 def _score_row(judged: Judged) -> list[str]:
     return [
         score_words(judged.name),
@@ -84,7 +91,8 @@ def _score_row(judged: Judged) -> list[str]:
 
 
 def _curves(evaluation: Evaluation) -> str:
-    shown = [one for one in evaluation.judged.values() if one.name != "label_free"]
+    hidden = _told_by_the_verdict(evaluation)
+    shown = [one for one in evaluation.judged.values() if one.name != hidden]
     colours = dict(zip((one.name for one in shown), COLOURS, strict=False))
     least = 1.0 / evaluation.rows
     shares = [share for share in (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0) if share >= least]
@@ -160,7 +168,7 @@ def _week_chart(evaluation: Evaluation) -> str:
 def _scenarios(evaluation: Evaluation) -> str:
     if not evaluation.scenarios:
         return ""
-    names = [name for name in evaluation.judged if name != "label_free"]
+    names = [name for name in evaluation.judged if name != _told_by_the_verdict(evaluation)]
     head = ["scenario", "fraud", *(score_words(name) for name in names)]
     rows = [
         [

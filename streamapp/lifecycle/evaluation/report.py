@@ -9,7 +9,15 @@ from numpy.typing import NDArray
 
 from streamapp.domain.verdict import SEVERITIES
 from streamapp.features.contract import DAY_MS
-from streamapp.lifecycle.evaluation.backtest import BASELINES, MEMBERS, EvaluationError, Outcome
+from streamapp.lifecycle.evaluation.backtest import (
+    BASELINES,
+    LABEL_FED,
+    LABEL_FREE,
+    MEMBERS,
+    RISK,
+    EvaluationError,
+    Outcome,
+)
 from streamapp.lifecycle.evaluation.ranking import FIGURES, Curve, Figures, Ranked
 
 #: Share of traffic that each severity or a worse one may have: contracts.md, "The risk score".
@@ -84,6 +92,7 @@ class Evaluation:
     frauds: int
     history: int
     models: int
+    supervised_models: int
     start_ms: int
     stop_ms: int
     judged: dict[str, Judged]
@@ -100,8 +109,8 @@ class Evaluation:
         return {
             "rows": self.rows,
             "frauds": self.frauds,
-            "label_free": figures("label_free"),
-            "label_fed": None,
+            "label_free": figures(LABEL_FREE),
+            "label_fed": figures(LABEL_FED) if LABEL_FED in self.judged else None,
             "verdict": figures("verdict"),
             "members": {name: figures(name) for name in MEMBERS},
             "severity": {name: _severity(one) for name, one in self.severity.items()},
@@ -138,6 +147,7 @@ def evaluate(
         frauds=int((label == 1).sum()),
         history=outcome.history,
         models=outcome.models,
+        supervised_models=outcome.supervised_models,
         start_ms=int(outcome.test.time_ms[rows].min()),
         stop_ms=int(outcome.test.time_ms[rows].max()),
         judged=judged,
@@ -166,9 +176,9 @@ def severities(codes: NDArray[np.int8], label: NDArray[np.int8]) -> dict[str, Se
 
 
 def _named_scores(outcome: Outcome) -> dict[str, NDArray[np.float64]]:
-    risk = outcome.scores["risk"]
-    members = {name: outcome.scores[name] for name in (*MEMBERS, *BASELINES)}
-    return {"verdict": risk, "label_free": risk, **members}
+    fed = (LABEL_FED,) if outcome.supervised_models else ()
+    names = (LABEL_FREE, *fed, *MEMBERS, *BASELINES)
+    return {"verdict": outcome.scores[RISK], **{name: outcome.scores[name] for name in names}}
 
 
 def _ranked(outcome: Outcome, score: NDArray[np.float64], rows: NDArray[np.int64]) -> Ranked:
@@ -197,7 +207,7 @@ def _weeks(outcome: Outcome, rows: NDArray[np.int64]) -> list[Week]:
     weeks = []
     for week in np.unique(number).tolist():
         inside = rows[number == week]
-        ranked = _ranked(outcome, outcome.scores["risk"], inside)
+        ranked = _ranked(outcome, outcome.scores[RISK], inside)
         label = outcome.test.label[inside]
         weeks.append(
             Week(

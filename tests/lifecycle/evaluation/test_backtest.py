@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterator
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -10,11 +11,11 @@ from streamapp.features.contract import DAY_MS
 from streamapp.lifecycle.evaluation.backtest import (
     EvaluationError,
     Outcome,
-    Piece,
     Plan,
     backtest,
 )
 from streamapp.lifecycle.evaluation.report import KnownCards, evaluate
+from streamapp.lifecycle.evaluation.traffic import Piece
 from streamapp.replay.brokerless import RecordedTopic, score_recorded
 from streamapp.replay.reader import recorded
 from streamapp.replay.sample import sample
@@ -154,3 +155,61 @@ def test_rows_without_a_label_are_not_measured(outcome: Outcome) -> None:
     none = dataclasses.replace(outcome.test, label=np.full(len(label), -1, np.int8))
     with pytest.raises(EvaluationError, match="is_fraud"):
         evaluate(dataclasses.replace(outcome, test=none), replicates=0)
+
+
+FED = dataclasses.replace(PLAN, label_delay_ms=2 * DAY_MS, label_train_ms=20 * DAY_MS)
+
+
+@pytest.fixture(scope="module")
+def fed() -> Outcome:
+    """Of the same plan with labels, two days late."""
+    return run(FED)
+
+
+def test_labels_are_learned_from_and_change_nothing_else(outcome: Outcome, fed: Outcome) -> None:
+    """There are supervised models; the ensemble says what it said without them."""
+    assert 0 == outcome.supervised_models < fed.supervised_models <= fed.models
+    for name in ("isolation_forest", "half_space_trees", "label_free"):
+        assert np.array_equal(outcome.scores[name], fed.scores[name])
+    assert not np.array_equal(fed.scores["label_free"], fed.scores["label_fed"])
+
+
+def test_labels_not_known_yet_reach_no_score(fed: Outcome) -> None:
+    """What becomes known after the last payment may say anything."""
+    known_until_ms = int(fed.test.time_ms.max()) - FED.label_delay_ms
+
+    def turned() -> Iterator[list[Piece]]:
+        for pieces in batches(ROWS, False):
+            yield [with_late_labels_turned(piece, known_until_ms) for piece in pieces]
+
+    other = backtest(turned(), FED, lambda _: None)
+    assert not np.array_equal(fed.test.label, other.test.label)
+    for name, score in fed.scores.items():
+        assert np.array_equal(score, other.scores[name])
+
+
+def with_late_labels_turned(piece: Piece, known_until_ms: int) -> Piece:
+    """The labels of payments after a time turned round."""
+    times = [msgspec.json.decode(value)["timestamp"] for value in piece.records.values]
+    late = np.array([np.datetime64(one.rstrip("Z"), "ms").astype(np.int64) for one in times])
+    labels = np.where(late > known_until_ms, 1 - piece.labels, piece.labels).astype(np.int8)
+    return dataclasses.replace(piece, labels=labels)
+
+
+def test_where_batches_end_changes_no_supervised_score(fed: Outcome) -> None:
+    """Windows, folds and trees depend on the records alone."""
+
+    def small() -> Iterator[list[Piece]]:
+        topic = RecordedTopic("t", PARTITIONS)
+        for batch in recorded(sample("handbook"), limit=ROWS, batch_rows=377):
+            none = np.full(len(batch), -1, np.int16)
+            placed = topic.place(batch)
+            yield [Piece(records, batch.labels[rows], none[rows]) for rows, records in placed]
+
+    other = backtest(small(), FED, lambda _: None)
+    mine, theirs = (
+        np.lexsort((o.scores["risk"], o.test.amount, o.test.user, o.test.time_ms))
+        for o in (fed, other)
+    )
+    for name in ("label_fed", "risk"):
+        assert np.array_equal(fed.scores[name][mine], other.scores[name][theirs])
