@@ -1,13 +1,13 @@
 """Settings of the HTTP API."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 #: Signatures that only the holder of a private key can make. The HS family is left out for good:
 #: with it a public key would do as the secret.
-Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA"]
+_ALGORITHM: Final = "(RS256|RS384|RS512|PS256|ES256|ES384|EdDSA)"
 
 
 class JwtSettings(BaseModel):
@@ -23,8 +23,9 @@ class JwtSettings(BaseModel):
     jwks_url: str | None = Field(
         default=None, pattern=r"^(https://|http://(127\.0\.0\.1|localhost)[:/])"
     )
-    #: Signature algorithms that are taken, as a JSON list.
-    algorithms: tuple[Algorithm, ...] = Field(default=("RS256", "ES256"), min_length=1)
+    #: Signature algorithms that are taken, with commas between: of RS256, RS384, RS512, PS256,
+    #: ES256, ES384, EdDSA.
+    algorithms: str = Field(default="RS256,ES256", pattern=rf"^{_ALGORITHM}(,{_ALGORITHM})*$")
     #: Claim with the scopes: a text with spaces between, or a list.
     scope_claim: str = "scope"
     #: How far the provider's clock may be off.

@@ -36,6 +36,7 @@ class TokenVerifier:
         self._settings = settings
         self._fetch = fetch
         self._clock_s = clock_s
+        self._algorithms = settings.algorithms.split(",")
         self._keys: dict[str, jwt.PyJWK] = {}
         self._fetched_s = -_STALE_S
         self._tried_s = -_STALE_S
@@ -53,7 +54,7 @@ class TokenVerifier:
             claims = jwt.decode(
                 token,
                 key,
-                algorithms=list(self._settings.algorithms),
+                algorithms=self._algorithms,
                 issuer=self._settings.issuer,
                 audience=self._settings.audience,
                 leeway=self._settings.leeway_s,
@@ -71,7 +72,7 @@ class TokenVerifier:
         except jwt.PyJWTError:
             return None
         key_id = header.get("kid")
-        if header.get("alg") not in self._settings.algorithms or not isinstance(key_id, str):
+        if header.get("alg") not in self._algorithms or not isinstance(key_id, str):
             return None
         await self._refresh(key_id)
         key = self._keys.get(key_id)

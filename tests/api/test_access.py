@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
+from pydantic import ValidationError
 
 from streamapp.api.access import GuardedRoute, Scope, takes
 from streamapp.api.app import bare_app, routers
 from streamapp.api.openapi import document
+from streamapp.api.settings import JwtSettings
 from tests.api.parts import EC_KEY, NOW, RSA_KEY, Api, token
 
 PAGES = {"/console", "/console/console.css", "/console/console.js", "/console/draw.js"}
@@ -164,3 +166,10 @@ def test_unknown_path_is_a_problem(api: Api) -> None:
             answer.headers["content-type"],
         )
         assert status == answer.json()["status"]
+
+
+@pytest.mark.parametrize("algorithms", ["HS256", "RS256,HS256", "none", "", "RS256,", '["RS256"]'])
+def test_a_shared_secret_can_not_be_configured(algorithms: str) -> None:
+    """With HS256 on the list the provider's public key would do as a secret."""
+    with pytest.raises(ValidationError):
+        JwtSettings(algorithms=algorithms)
