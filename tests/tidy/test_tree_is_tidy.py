@@ -132,6 +132,12 @@ def test_locks_name_no_registry() -> None:
         assert [] == lines
 
 
+def test_decisions_are_numbered_once() -> None:
+    """They are known by their numbers."""
+    places = [Path(name) for name in FILES if name.startswith("docs/decisions/")]
+    assert list(range(1, len(places) + 1)) == [int(place.name[:4]) for place in places]
+
+
 def test_every_module_is_imported() -> None:
     """A module that nobody imports is dead code, whatever its tests say."""
     modules = {_module(name): name for name in SOURCE}
