@@ -18,12 +18,22 @@ from streamapp.engine.transactional_producer import TransactionalProducer
 from streamapp.scoring.byte_column import ByteColumn
 from streamapp.scoring.verdicts import SourcePartition
 
-#: Profiles of a checkpoint that has to be one record batch: with a scored batch's worth more they
-#: stay below RECORD_BYTES_MAX.
-WHOLE_PROFILES_MAX: Final = 384
+#: Of a profile in the changelog: its 1,024 bytes, a key of up to 513, and what a record adds.
+_PROFILE_RECORD_BYTES: Final = 1_600
+#: Of the partition's own state there: all but the masses of its half-space trees.
+_STATE_RECORD_BYTES: Final = 4_096
 
 #: Header of a partition's state in the changelog: the id of the topic whose records it counts.
 SOURCE_ID_HEADER: Final = "source_id"
+
+
+def whole_profiles_max(masses_bytes: int, batch_records: int) -> int:
+    """Profiles at which a checkpoint begins that has to be one record batch.
+
+    So many, those of a scored batch more and the partition's state stay within RECORD_BYTES_MAX.
+    """
+    room = RECORD_BYTES_MAX - _STATE_RECORD_BYTES - masses_bytes
+    return max(room // _PROFILE_RECORD_BYTES - batch_records, 1)
 
 
 class PartitionLog(Protocol):

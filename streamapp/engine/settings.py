@@ -33,7 +33,7 @@ class WorkerSettings(BaseModel):
     #: also what readers of committed records wait for, half of it on average.
     checkpoint_interval_ms: int = Field(default=30, ge=1, le=60_000)
     #: Distinct profiles of one checkpoint, 1 KiB each: bounds what a crash does again and what a
-    #: commit sends. Under at_least_once no more than 384, see `engine.partition_log`.
+    #: commit sends. Under at_least_once no more than fit one record batch of 2 MiB.
     checkpoint_profiles_max: int = Field(default=4_096, ge=1, le=100_000)
     #: Profiles of one partition kept in memory, 1 KiB each.
     cache_profiles_max: int = Field(default=50_000, ge=2_048)
