@@ -26,7 +26,7 @@ _numbers = itertools.count(1)
 
 #: With many small transactions, then under load: the JVM's compiler took half a core for the first
 #: half minute of transactions.
-BROKER_WARM_UP_S = (12.0, 8.0)
+BROKER_WARM_UP_S = (20.0, 12.0)
 _WARM_UP_RATE = 2_000.0
 _WARM_UP_INTERVAL_MS = "5"
 

@@ -27,8 +27,8 @@ from streamapp.broker.local import LocalBroker
 PARTITIONS = 4
 #: Enough for the half-space trees of every partition to be warm.
 CHECK_ROWS = 4_000
-#: An engine gets as many transactions as it takes some 10 s for, but no more than there are.
-ROWS = {"streamapp": 217_960, "quix": 80_000, "flink": 60_000, "faust": 20_000}
+#: An engine gets as many transactions as it takes some 8 s for, but no more than there are.
+ROWS = {"streamapp": 217_960, "quix": 60_000, "flink": 40_000, "faust": 14_000}
 TUTORIAL_ROWS = 2_000
 RESULTS = Path(__file__).parents[1] / "results" / "peers.json"
 
