@@ -119,6 +119,10 @@ bench-latency-long: setup test-servers ## measure five minutes at 5,000 a second
 	@$(BIN)/python -m benchmarks.latency --rate 5000 --seconds 300 --runs 1 --output benchmarks/results/latency_long.json
 	@$(MAKE) --no-print-directory bench-report
 
+.PHONY: bench-api
+bench-api: setup test-servers ## measure POST /v1/score at 200 a second and batches of 1,000 (ARGS="--rate 100")
+	@$(BIN)/python -m benchmarks.api_latency $(ARGS)
+
 .PHONY: bench-exactly-once
 bench-exactly-once: setup test-servers ## measure what exactly-once costs, throughput and latency (ARGS="--quick")
 	@$(BIN)/python -m benchmarks.exactly_once $(ARGS)
