@@ -227,6 +227,8 @@ def _take_number(mantissa: int, decimals: int, is_negative: bool, field: int, ev
     if _KINDS[field] == _TIME:
         event.time_ms = mantissa
         return decimals == 0 and not is_negative and mantissa <= _BOUNDS[field, 1]
+    if is_negative and mantissa == decimals == 0:  # an integer has no -0
+        return False
     value = mantissa / _POWERS[decimals]
     if is_negative:
         value = -value

@@ -53,6 +53,12 @@ def test_what_senders_write_is_plain(value: bytes) -> None:
     settled(KEY, value)
 
 
+@pytest.mark.parametrize("field", ["amount", "latitude", "longitude", "timestamp"])
+def test_an_integer_that_is_minus_nothing_is_nothing(field: str) -> None:
+    """It has no sign, as a decimal -0.0 has."""
+    settled(KEY, message(**{field: "-0"}))
+
+
 def test_recorded_traffic_is_plain(traffic: Traffic) -> None:
     """All of it, and read as the decoder reads it."""
     good = [pair for pair in zip(traffic.keys, traffic.values, strict=True) if pair[1]][:500]
