@@ -14,6 +14,11 @@ from streamapp.domain.transaction import PAYLOAD_BYTES_MAX, TIME_MS_MAX, Transac
 _decoder: Final = msgspec.json.Decoder(Transaction)
 _PATH: Final = re.compile(r" - at `\$\.?([^`]*)`$")
 _MISSING: Final = re.compile(r"Object missing required field `([^`]+)`")
+#: Strings, ended or not, are passed over: brackets in them nest nothing.
+_BRACKET: Final = re.compile(rb'"(?:[^"\\]|\\.)*"?|[][{}]', re.DOTALL)
+
+#: How deep a JSON decoder gets depends on how deep on the stack it is called; this does not.
+NESTING_MAX: Final = 64
 
 
 def decode(key: bytes | None, value: bytes | None) -> Transaction | Rejected:
@@ -24,6 +29,7 @@ def decode(key: bytes | None, value: bytes | None) -> Transaction | Rejected:
         detail = f"{len(value)} bytes; expected at most {PAYLOAD_BYTES_MAX}"
         return _rejected(Reason.TOO_LARGE, "", detail)
     try:
+        _verify_nesting(value)
         if not value.isascii():
             value.decode()  # msgspec does not look inside the fields it skips
         transaction = _decoder.decode(value)
@@ -35,6 +41,17 @@ def decode(key: bytes | None, value: bytes | None) -> Transaction | Rejected:
     if not _is_in_calendar(transaction.timestamp):
         return _rejected(Reason.OUT_OF_RANGE, "timestamp", "expected 1970 to 9999 in UTC")
     return transaction
+
+
+def _verify_nesting(value: bytes) -> None:
+    """Raises RecursionError."""
+    if value.count(b"{") + value.count(b"[") <= NESTING_MAX:
+        return
+    depth = 0
+    for bracket in _BRACKET.finditer(value):
+        depth += {b"{": 1, b"[": 1, b"}": -1, b"]": -1}.get(bracket[0], 0)
+        if depth > NESTING_MAX:
+            raise RecursionError
 
 
 def _is_in_calendar(timestamp: datetime | int) -> bool:
@@ -53,7 +70,7 @@ def _diagnose(value: bytes, error: Exception) -> Rejected:
     if isinstance(error, UnicodeDecodeError):
         return _rejected(Reason.NOT_UTF8, "", f"{error.reason} at byte {error.start}")
     if isinstance(error, RecursionError):
-        return _rejected(Reason.NOT_JSON, "", "nested too deeply")
+        return _rejected(Reason.NOT_JSON, "", f"nested too deeply; expected at most {NESTING_MAX}")
     message = str(error)
     if not isinstance(error, msgspec.ValidationError):
         return _not_json(value, message)
@@ -71,7 +88,7 @@ def _not_json(value: bytes, message: str) -> Rejected:
     """NaN and Infinity are not JSON, but naming their field says more than a byte position."""
     try:
         lenient = json.loads(value)
-    except (ValueError, RecursionError):
+    except ValueError:
         return _rejected(Reason.NOT_JSON, "", message)
     if isinstance(lenient, dict):
         for field, content in lenient.items():

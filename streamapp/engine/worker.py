@@ -30,9 +30,6 @@ from streamapp.scoring.artifact import ModelArtifact
 from streamapp.scoring.half_space_trees import state_bytes
 from streamapp.scoring.policy import Policy
 
-if sys.platform != "win32":
-    import uvloop
-
 log = structlog.get_logger()
 
 #: Between two looks at whether the worker should stop.
@@ -64,8 +61,6 @@ def run(plan: WorkerPlan) -> int:
     ensure_topics(plan.kafka, worker_topics(topics, plan.changelog), topics.replication_factor)
     settled = asyncio.run(_settled(plan))
     keep_freed_memory()
-    if sys.platform != "win32":  # a tenth of the CPU time under load
-        asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     warm_up(plan.model)
     return asyncio.run(_run(settled))
 

@@ -49,7 +49,7 @@ def settled(key: bytes | None, value: bytes | None) -> Transaction | Rejected:
 def _read_alike(key: bytes | None, value: bytes | None, outcome: Transaction | Rejected) -> None:
     payments, refused = read_payments([key], [value], [7])
     if isinstance(outcome, Rejected):
-        assert [(0, outcome)] == refused
+        assert [(0, outcome)] == refused, (outcome, refused)
         assert 0 == len(payments.rows)
         return
     assert ([], [0], [outcome.user_id]) == (refused, payments.rows.tolist(), payments.users())

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from streamapp.domain.dead_letter import DeadLetter, Reason, Rejected
-from streamapp.domain.decode import decode
+from streamapp.domain.decode import NESTING_MAX, decode
 from streamapp.domain.transaction import PAYLOAD_BYTES_MAX, Transaction, epoch_ms
 from tests.domain.messages import GOOD, KEY, message
 
@@ -55,6 +55,22 @@ def test_a_large_value_is_refused_unread() -> None:
 def test_what_is_not_json_is_refused(value: bytes) -> None:
     """Nothing of it can be relied on, so no field is named."""
     assert (Reason.NOT_JSON, "") == refusal(value)
+
+
+def test_nesting_has_an_end_wherever_the_decoder_is_called_from() -> None:
+    """The interpreter's own depends on how deep the caller is; brackets in texts don't count."""
+
+    def decoded_from(depth: int, value: bytes) -> Transaction | Rejected:
+        return decoded_from(depth - 1, value) if depth else decode(KEY, value)
+
+    def nested(levels: int) -> bytes:
+        return message(note="[" * levels + "]" * levels, other='"' + r"[{\"[" * 100 + '"')
+
+    for depth in (0, 700):
+        assert isinstance(decoded_from(depth, nested(NESTING_MAX - 1)), Transaction)
+        refused = decoded_from(depth, nested(NESTING_MAX))
+        assert isinstance(refused, Rejected)
+        assert "nested too deeply; expected at most 64" == refused.detail
 
 
 @pytest.mark.parametrize("value", NOT_UTF8)
