@@ -37,10 +37,10 @@ from streamapp.features.profile import empty_profiles
 from streamapp.scoring.admission import AHEAD_MS_MAX, StreamClock
 from streamapp.scoring.artifact import ModelArtifact
 from streamapp.scoring.explanation import Facts, reasons
-from streamapp.scoring.forest import _add_path_lengths
 from streamapp.scoring.half_space_loops import learn_rows, score_leaves, walk_rows
 from streamapp.scoring.half_space_trees import USER_SHARE, HalfSpaceScores, HalfSpaceState
 from streamapp.scoring.json_rows import DECIMALS
+from streamapp.scoring.perfect_trees import add_leaves
 from streamapp.scoring.policy import Policy
 from streamapp.scoring.risk import FLAGGED_RISK, MODES, RiskBlock, contributions
 from streamapp.scoring.verdicts import recommended_action
@@ -319,6 +319,6 @@ def _score_event(
         narrow[0, column] = np.float32(values[0, column])
         rounded[column] = np.rint(values[0, column] * _SCALE) / _SCALE + 0.0
     forest_sum[0] = 0.0
-    _add_path_lengths(*forest, narrow, forest_sum)
+    add_leaves(*forest, narrow, forest_sum)
     walk_rows(*trees, values, leaves)
     score_leaves(leaves, 0, leaf_scores, score_max, half_space_score)

@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamapp.features.compiled import kernel
-from streamapp.scoring.forest import IsolationForestArrays, check_rows
+from streamapp.scoring.forest import IsolationForestArrays
 from streamapp.scoring.half_space_trees import (
     HalfSpaceScores,
     HalfSpaceTreesArrays,
     leaf_scores,
 )
+from streamapp.scoring.perfect_trees import check_rows
 
 
 def forest_base(forest: IsolationForestArrays) -> float:

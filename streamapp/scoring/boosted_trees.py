@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamapp.features.compiled import kernel
-from streamapp.scoring.forest import BLOCK_ROWS, check_rows
+from streamapp.scoring.perfect_trees import add_leaves, check_array, check_rows, perfect_shape
 
 #: 2**8 leaves a tree; what a boosted tree gains by more, another tree gains as well.
 HEIGHT_MAX: Final = 8
@@ -51,21 +51,11 @@ class BoostedTreesArrays:
 
     def __post_init__(self) -> None:
         """Raise ValueError where the arrays don't fit: kernels don't check their indices."""
-        shape = self.leaves.shape
-        if len(shape) != 2 or shape[0] < 1 or not 2 <= shape[1] <= 2**HEIGHT_MAX:
-            raise ValueError(f"leaves have shape {shape}: not perfect trees")
-        if shape[1] & (shape[1] - 1):
-            raise ValueError(f"leaves have shape {shape}: not perfect trees")
-        nodes = (shape[0], shape[1] - 1)
-        for name, dtype, expected in (
-            ("features", np.uint8, nodes),
-            ("thresholds", np.float64, nodes),
-            ("leaves", np.float64, shape),
-            ("covers", np.float64, shape),
-        ):
-            array = getattr(self, name)
-            if array.dtype != dtype or array.shape != expected or not array.flags.c_contiguous:
-                raise ValueError(f"{name} is {array.dtype}{array.shape}, must be {expected}")
+        trees, leaves = perfect_shape(self.leaves, HEIGHT_MAX)
+        check_array("features", self.features, np.uint8, (trees, leaves - 1))
+        check_array("thresholds", self.thresholds, np.float64, (trees, leaves - 1))
+        check_array("leaves", self.leaves, np.float64, (trees, leaves))
+        check_array("covers", self.covers, np.float64, (trees, leaves))
         if not (np.isfinite(self.leaves).all() and math.isfinite(self.base)):
             raise ValueError("log-odds are not finite")
         if not (np.isfinite(self.covers).all() and (self.covers >= 0).all()):
@@ -82,7 +72,7 @@ class BoostedTreesArrays:
         """The log-odds of fraud (n) of rows (n, d), finite."""
         check_rows(rows, np.float64, self.column_max)
         sums = np.full(len(rows), self.base)
-        _add_leaves(self.features, self.thresholds, self.leaves, rows, sums)
+        add_leaves(self.features, self.thresholds, self.leaves, rows, sums)
         return sums
 
     def contributions(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -180,33 +170,6 @@ def _node_masses(covers: NDArray[np.float64]) -> NDArray[np.float64]:
     for node in range(leaves - 2, -1, -1):
         masses[:, node] = masses[:, 2 * node + 1] + masses[:, 2 * node + 2]
     return masses
-
-
-@kernel
-def _add_leaves(
-    features: NDArray[np.uint8],
-    thresholds: NDArray[np.float64],
-    leaves: NDArray[np.float64],
-    rows: NDArray[np.float64],
-    sums: NDArray[np.float64],
-) -> None:
-    """Add each row's leaves to sums in the order of the trees."""
-    trees, inner = features.shape
-    at = np.empty(BLOCK_ROWS, np.uint32)
-    for start in range(0, len(rows), BLOCK_ROWS):
-        count = min(BLOCK_ROWS, len(rows) - start)
-        for tree in range(trees):
-            for r in range(count):
-                at[r] = 0
-            level_end = 1
-            while level_end <= inner:
-                for r in range(count):
-                    node = at[r]
-                    right = rows[start + r, features[tree, node]] > thresholds[tree, node]
-                    at[r] = 2 * node + 1 + right
-                level_end = 2 * level_end
-            for r in range(count):
-                sums[start + r] += leaves[tree, at[r] - inner]
 
 
 @kernel

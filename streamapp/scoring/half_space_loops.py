@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamapp.features.compiled import kernel
-from streamapp.scoring.forest import BLOCK_ROWS
+from streamapp.scoring.perfect_trees import BLOCK_ROWS
 
 
 @kernel

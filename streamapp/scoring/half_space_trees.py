@@ -22,7 +22,6 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from streamapp.scoring.forest import check_rows
 from streamapp.scoring.half_space_loops import (
     learn_rows,
     scale_rows,
@@ -30,6 +29,7 @@ from streamapp.scoring.half_space_loops import (
     sum_paths,
     walk_rows,
 )
+from streamapp.scoring.perfect_trees import check_rows
 
 #: Masses are 16-bit counts of one window.
 WINDOW_MAX: Final = 65_535

@@ -5,6 +5,9 @@ from pathlib import Path
 import pytest
 
 from tests.api.parts import Api
+from tests.engine.conftest import deployment
+
+__all__ = ["deployment"]  # a fixture
 
 
 @pytest.fixture

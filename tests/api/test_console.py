@@ -10,7 +10,6 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from streamapp.broker import LocalBroker
-from streamapp.kafka.settings import KafkaSettings
 from tests.api.process import ApiProcess
 from tests.engine.deployment import Deployment
 
@@ -19,17 +18,6 @@ SCREENSHOTS = "STREAMAPP_TEST_SCREENSHOTS"
 PATIENCE_MS = 60_000
 expect.set_options(timeout=PATIENCE_MS)
 DESKTOP, PHONE = (1360, 860), (390, 844)
-
-
-@pytest.fixture
-def deployment(
-    kafka_broker: LocalBroker, topic_prefix: str, tmp_path: Path
-) -> Iterator[Deployment]:
-    """Topics of one test; its workers end with it."""
-    kafka = KafkaSettings(bootstrap_servers=kafka_broker.bootstrap_servers)
-    made = Deployment(kafka, topic_prefix, tmp_path)
-    yield made
-    made.close()
 
 
 @pytest.fixture

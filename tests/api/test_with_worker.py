@@ -1,33 +1,18 @@
 """The API before a real Kafka and a real worker."""
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from streamapp.broker import LocalBroker
 from streamapp.broker.waiting import wait_until
 from streamapp.client import ApiError, Client, Pending
 from streamapp.domain.verdict import Verdict, decode_verdict
-from streamapp.kafka.settings import KafkaSettings
 from tests.api.process import ApiProcess
 from tests.engine.deployment import Deployment
 from tests.kafka.records import read_all
 
 START_MS = 1_546_300_800_000
 DAY_MS = 86_400_000
-
-
-@pytest.fixture
-def deployment(
-    kafka_broker: LocalBroker, topic_prefix: str, tmp_path: Path
-) -> Iterator[Deployment]:
-    """Topics of one test; its workers end with it."""
-    kafka = KafkaSettings(bootstrap_servers=kafka_broker.bootstrap_servers)
-    made = Deployment(kafka, topic_prefix, tmp_path)
-    yield made
-    made.close()
 
 
 def _payment(number: int, user: str = "u1") -> dict[str, Any]:

@@ -1,8 +1,6 @@
 """What dashboards and alerts ask for is there to be scraped."""
 
 import re
-from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pytest
@@ -11,23 +9,21 @@ from prometheus_client.parser import text_string_to_metric_families
 from streamapp.broker import LocalBroker
 from streamapp.broker.network import free_port
 from streamapp.broker.waiting import wait_until
-from streamapp.kafka.settings import KafkaSettings
 from tests.api.process import ApiProcess
 from tests.deploy.test_dashboards import _queries
+from tests.engine.conftest import deployment
 from tests.engine.deployment import Deployment
 
 _SUFFIXES = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}
 
 
+__all__ = ["deployment"]  # a fixture
+
+
 @pytest.fixture
-def deployment(
-    noida_broker: LocalBroker, topic_prefix: str, tmp_path: Path
-) -> Iterator[Deployment]:
-    """A system on a broker that starts at once."""
-    kafka = KafkaSettings(bootstrap_servers=noida_broker.bootstrap_servers)
-    made = Deployment(kafka, topic_prefix, tmp_path)
-    yield made
-    made.close()
+def kafka_broker(noida_broker: LocalBroker) -> LocalBroker:
+    """One that starts at once will do."""
+    return noida_broker
 
 
 def _names(metrics: str) -> set[str]:
