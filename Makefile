@@ -99,10 +99,10 @@ bench: setup test-servers ## run every benchmark, under 30 minutes, and write it
 	@$(BIN)/python -m benchmarks.micro $(BENCH_MICRO)
 	@$(BIN)/python -m benchmarks.suite $(if $(QUICK),--quick)
 	@$(BIN)/python -m benchmarks.peers --tutorial-runs 1 $(BENCH_PEERS)
-	@$(if $(QUICK),,$(MAKE) --no-print-directory bench-report)
+	@$(if $(QUICK),,$(MAKE) --no-print-directory tables)
 
-.PHONY: bench-report
-bench-report: setup ## write the tables of docs/performance.md and docs/plots again from benchmarks/results
+.PHONY: tables
+tables: setup ## write the tables of README and docs, and docs/plots, again from benchmarks/results
 	@$(BIN)/python -m benchmarks.plots
 	@$(BIN)/python -m benchmarks.tables
 
@@ -117,7 +117,7 @@ bench-latency: setup test-servers ## measure latency at given rates (ARGS="--qui
 .PHONY: bench-latency-long
 bench-latency-long: setup test-servers ## measure five minutes at 5,000 a second under each guarantee
 	@$(BIN)/python -m benchmarks.latency --rate 5000 --seconds 300 --runs 1 --output benchmarks/results/latency_long.json
-	@$(MAKE) --no-print-directory bench-report
+	@$(MAKE) --no-print-directory tables
 
 .PHONY: bench-api
 bench-api: setup test-servers ## measure POST /v1/score at 200 a second and batches of 1,000 (ARGS="--rate 100")
@@ -148,17 +148,9 @@ bench-peers: setup ## measure streamapp beside Faust, Quix Streams and PyFlink (
 crash: setup test-servers ## break a real Kafka and its workers for half an hour (QUICK=1: 5 minutes; REPORT=out.json ARGS="--only zombie")
 	@$(BIN)/python -m tests.crash.campaign $(if $(QUICK),--quick) $(if $(REPORT),--report "$(REPORT)") $(ARGS)
 
-.PHONY: crash-table
-crash-table: setup ## write the table of benchmarks/results/crash.json into docs/exactly-once.md
-	@$(BIN)/python -m tests.crash.report_table
-
-.PHONY: stress-table
-stress-table: setup ## write the table of benchmarks/results/stress.json into docs/stress.md
-	@$(BIN)/python -m tests.stress.report_table
-
 .PHONY: simulate
-simulate: setup ## simulate crashes of the checkpoint protocol (SEEDS=20000 FIRST=1)
-	@$(BIN)/python -m tests.simulation.campaign --seeds $(SEEDS) --first $(FIRST)
+simulate: setup ## simulate crashes of the checkpoint protocol (SEEDS=20000 FIRST=1 REPORT=out.json)
+	@$(BIN)/python -m tests.simulation.campaign --seeds $(SEEDS) --first $(FIRST) $(if $(REPORT),--report "$(REPORT)")
 
 .PHONY: quality
 quality: setup ## measure detection on both development sets, some 20 minutes; ARGS="--label-days 0" five minutes (DATA=directory)

@@ -13,7 +13,10 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
+import msgspec
 import structlog
 
 from tests.simulation.simulation import Outcome, simulate
@@ -35,6 +38,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=20_000, help="how many seeds")
     parser.add_argument("--first", type=int, default=1, help="the first of them")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--report", type=Path, help="write what was met as JSON")
     arguments = parser.parse_args()
     if arguments.seeds == 1:
         return _show(arguments.first)
@@ -57,6 +61,14 @@ def main() -> int:
     elapsed = time.monotonic() - started
     where = f"{elapsed:.0f} s on {arguments.processes} processes"
     _say(f"{done} seeds in {where}: {len(failing)} failing")
+    if arguments.report is not None:
+        figures: dict[str, Any] = {"first": seeds[0], "seeds": done, "failing": len(failing)}
+        figures |= {
+            "seconds": round(elapsed),
+            "processes": arguments.processes,
+            "met": dict(sorted(met.items())),
+        }
+        arguments.report.write_bytes(msgspec.json.format(msgspec.json.encode(figures)) + b"\n")
     return 1 if failing else 0
 
 

@@ -1,31 +1,17 @@
-"""Fills the tables of docs/performance.md from the committed results.
+"""The tables of docs/performance.md."""
 
-    python -m benchmarks.tables
-
-A table stands between `<!-- table: NAME -->` and `<!-- end -->`; what is between is written anew.
-"""
-
-import re
 import statistics
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, Final
-
-import msgspec
+from collections.abc import Callable
+from functools import partial
+from typing import Final
 
 from benchmarks.plots import PLOTS
-from benchmarks.report import RESULTS
-
-PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
+from benchmarks.tables.blocks import Results, Rows, Tables, from_results, markdown
 
 #: Less is the benchmark itself.
 _OTHERS_MIN: Final = 0.15
 
-Results = dict[str, Any]
-Rows = list[Sequence[str]]
-
-_BLOCK: Final = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
-_WORDS: Final = {
+WORDS: Final = {
     "exactly_once": "exactly once",
     "at_least_once": "at least once",
     "read_committed": "committed",
@@ -33,26 +19,15 @@ _WORDS: Final = {
 }
 
 
-def main() -> None:
-    """Write every table, each with its plot where there is one."""
-    PAGE.write_text(_BLOCK.sub(_filled, PAGE.read_text()))
-
-
-def _filled(block: re.Match[str]) -> str:
-    before, name, after = block.groups()
-    path = RESULTS / f"{_SOURCES.get(name, name)}.json"
-    if not path.exists():
-        return f"{before}\nNot measured yet.\n\n{after}"
-    results = msgspec.json.decode(path.read_bytes())
-    heading, *rows = _TABLES[name](results)
-    rule = ["---"] + ["--:"] * (len(heading) - 1)
-    lines = [f"| {' | '.join(row)} |" for row in (heading, rule, *rows)]
+def _table(name: str, rows: Callable[[Results], Rows], results: Results) -> str:
+    parts = [markdown(rows(results))]
     if (PLOTS / f"{name}.svg").exists():
-        lines += ["", f"![{name.replace('_', ' ')}](plots/{name}.svg)"]
-    return f"{before}\n" + "\n".join([*lines, "", _conditions(results), "", after])
+        parts.append(f"![{name.replace('_', ' ')}](plots/{name}.svg)")
+    return "\n\n".join([*parts, conditions(results)])
 
 
-def _conditions(results: Results) -> str:
+def conditions(results: Results) -> str:
+    """The line under a table: how often, for how long, on what."""
     machine, broker = results["machine"], results["broker"]
     runs = results["settings"]["runs"]
     often = f"Medians of {runs} runs" if runs > 1 else "One run"
@@ -71,7 +46,7 @@ def _lasting(seconds: float | dict[str, float] | None) -> str:
     if seconds is None:
         return ""
     if isinstance(seconds, dict):
-        return " of " + " and ".join(f"{s:.0f} s ({_WORDS[g]})" for g, s in seconds.items())
+        return " of " + " and ".join(f"{s:.0f} s ({WORDS[g]})" for g, s in seconds.items())
     return f" of {seconds:.0f} s"
 
 
@@ -96,7 +71,7 @@ def _throughput(results: Results) -> Rows:
         ]
         rows.append(
             (
-                _WORDS[guarantee],
+                WORDS[guarantee],
                 f"{one['events_per_s']:,.0f}",
                 f"{one['events_per_s_lowest']:,.0f}",
                 *processes,
@@ -111,8 +86,8 @@ def _latency(results: Results) -> Rows:
     for one in results["medians"]:
         rows.append(
             (
-                _WORDS[one["guarantee"]],
-                _WORDS[one["isolation"]],
+                WORDS[one["guarantee"]],
+                WORDS[one["isolation"]],
                 f"{one['rate']:,}",
                 *(f"{one[name]:,.1f}" for name in ("p50", "p95", "p99", "p99_9", "max")),
                 f"{one['over_250_ms']:,} of {one['payments']:,}",
@@ -144,8 +119,8 @@ def _exactly_once_latency(results: Results) -> Rows:
             rows.append(
                 (
                     f"{one['interval_ms']} ms",
-                    _WORDS[line["guarantee"]],
-                    _WORDS[line["isolation"]],
+                    WORDS[line["guarantee"]],
+                    WORDS[line["isolation"]],
                     f"{line['rate']:,}",
                     *(f"{line[name]:,.1f}" for name in ("p50", "p99", "p99_9")),
                 )
@@ -216,7 +191,7 @@ def _growth(results: Results) -> Rows:
 
 
 _SOURCES: Final = {"exactly_once_latency": "exactly_once", "growth": "scale"}
-_TABLES: Final[dict[str, Callable[[Results], Rows]]] = {
+_ROWS: Final[dict[str, Callable[[Results], Rows]]] = {
     "throughput": _throughput,
     "latency": _latency,
     "latency_long": _latency,
@@ -227,5 +202,7 @@ _TABLES: Final[dict[str, Callable[[Results], Rows]]] = {
     "growth": _growth,
 }
 
-if __name__ == "__main__":
-    main()
+TABLES: Final[Tables] = {
+    name: from_results(_SOURCES.get(name, name), partial(_table, name, rows))
+    for name, rows in _ROWS.items()
+}

@@ -1,0 +1,127 @@
+"""The table of README's *Measured*."""
+
+import statistics
+from collections.abc import Callable
+from typing import Final
+
+from benchmarks.tables.blocks import Results, Rows, Tables, markdown, results
+
+Line = tuple[str, str]
+
+_RUNS: Final = "benchmarks/results"
+
+
+def measured() -> str:
+    """A line for each result there is."""
+    rows: Rows = [("what", "figure")]
+    for name, line in _LINES:
+        found = results(name)
+        if found is not None:
+            rows.append(line(found))
+    return markdown(rows, left=(0, 1))
+
+
+def _simulation(report: Results) -> Line:
+    met, last = report["met"], report["first"] + report["seeds"] - 1
+    kills = sum(count for what, count in met.items() if what.startswith("killed"))
+    return (
+        "the engine on a simulated broker, disk and network that fail by seed",
+        f"seeds {report['first']:,} to {last:,}: {met['started']:,} starts and {kills:,} kills "
+        f"of workers, {met['committed']:,} commits, {report['failing']} seeds failing; "
+        "1,000 of them in each `make test`",
+    )
+
+
+def _crash(report: Results) -> Line:
+    rows = report["rows"]
+    found = [row["findings"] for row in rows]
+    ready = [seconds for row in rows for seconds in row["ready_again_s"]]
+    lost, repeated, different, profiles = (
+        sum(one[name] for one in found)
+        for name in ("lost", "duplicate", "differing_verdicts", "differing_profiles")
+    )
+    return (
+        "workers killed with `kill -9`, in all states, on a real Kafka, exactly-once "
+        f"([campaign](docs/exactly-once.md#result), {report['seconds'] / 60:.0f} minutes)",
+        f"{report['worker_kills']} kills, {sum(len(row['stops']) for row in rows)} SIGTERMs, "
+        f"broker killed and away; of {sum(one['records'] for one in found):,} records {lost} lost, "
+        f"{repeated} repeated, {different} different, {profiles} profiles different; ready again "
+        f"after {statistics.median(ready):.1f} s (median), {max(ready):.1f} s (worst)",
+    )
+
+
+def _throughput(report: Results) -> Line:
+    settings, each = report["settings"], report["medians"]
+    figures = [
+        f"{words} {one['events_per_s']:,.0f} events/s ({settings['runs']} runs of "
+        f"{settings['seconds'][guarantee]:.0f} s), {one['cpu_us_per_event']['worker0']:.1f} µs of "
+        f"the worker's CPU an event, {one['cpu_us_per_event']['broker']:.1f} of the broker's, "
+        f"{one['peak_memory_mib']} MiB"
+        for guarantee, words in _GUARANTEES
+        for one in [each[guarantee]]
+    ]
+    return (
+        f"one worker under a full topic, everything on, {settings['crowd']['users']:,} users, "
+        f"generator and a committed reader beside it ([runs]({_RUNS}/throughput.json))",
+        "; ".join(figures),
+    )
+
+
+def _latency(report: Results) -> Line:
+    [interval] = [one for one in report["intervals"] if one["interval_ms"] == _INTERVAL_MS]
+    figures = [
+        f"{one['p50']:.0f} and {one['p99']:.0f} ms {words}"
+        for guarantee, isolation, words in _READERS
+        for one in interval["latency_ms"]
+        if (one["guarantee"], one["isolation"], one["rate"]) == (guarantee, isolation, _RATE)
+    ]
+    settings = report["settings"]
+    return (
+        f"p50 and p99 from the moment a payment is due to its verdict at a reader, {_RATE:,}/s, a "
+        f"checkpoint every {_INTERVAL_MS} ms ([runs]({_RUNS}/exactly_once.json), "
+        f"{settings['runs']} of {settings['seconds']:.0f} s)",
+        ", ".join(figures),
+    )
+
+
+def _restart(report: Results) -> Line:
+    first = {one["case"]: f"{one['first_verdict_s']:.1f} s" for one in report["medians"]}
+    runs = report["settings"]["runs"]
+    return (
+        f"restart with {report['state']['profiles']:,} users to the first verdict "
+        f"([{'one run' if runs == 1 else f'{runs} runs'}]({_RUNS}/restart.json))",
+        f"{first['rocksdb']} from RocksDB, {first['changelog']} from the changelog alone",
+    )
+
+
+def _peers(report: Results) -> Line:
+    figures = [
+        f"{ratio['events_per_s']:,.1f} × {report['titles'].get(name, name)} (n = "
+        f"{report['medians'][name]['n']})"
+        for name, ratio in report["ratios"].items()
+        if name in report["titles"]
+    ]
+    return (
+        "events/s as a multiple of a peer's with the same features, models and verdicts, in one "
+        f"run ([how](docs/peers.md), [runs]({_RUNS}/peers.json))",
+        "; ".join(figures),
+    )
+
+
+_INTERVAL_MS: Final = 50
+_RATE: Final = 5_000
+_GUARANTEES: Final = (("exactly_once", "exactly-once"), ("at_least_once", "at-least-once"))
+_READERS: Final = (
+    ("exactly_once", "read_committed", "exactly-once to a reader of committed records"),
+    ("exactly_once", "read_uncommitted", "to one of uncommitted ones"),
+    ("at_least_once", "read_committed", "at-least-once"),
+)
+_LINES: Final[tuple[tuple[str, Callable[[Results], Line]], ...]] = (
+    ("simulation", _simulation),
+    ("crash", _crash),
+    ("throughput", _throughput),
+    ("exactly_once", _latency),
+    ("restart", _restart),
+    ("peers", _peers),
+)
+TABLES: Final[Tables] = {"measured": measured}
