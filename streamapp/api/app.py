@@ -5,7 +5,14 @@ from functools import cache, partial
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
-from streamapp.api import console_routes, key_routes, live_routes, score_routes, verdict_routes
+from streamapp.api import (
+    console_routes,
+    key_routes,
+    live_routes,
+    profile_routes,
+    score_routes,
+    verdict_routes,
+)
 from streamapp.api.access import GuardedRoute, takes
 from streamapp.api.openapi import document
 from streamapp.api.parts import Parts
@@ -36,6 +43,7 @@ def routers(*, metrics_public: bool = False) -> list[APIRouter]:
         system_routes(metrics_public=metrics_public),
         score_routes.router,
         verdict_routes.router,
+        profile_routes.router,
         live_routes.router,
         key_routes.router,
         console_routes.router,

@@ -1,13 +1,15 @@
-"""How far the workers are behind, and how many there are: asked every few seconds."""
+"""How far the workers are behind, and who they are: asked every few seconds."""
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from streamapp.engine.members import Member, owners
 from streamapp.kafka.metadata import QUIET, TopicError, topic_partitions
 from streamapp.kafka.settings import KafkaSettings
 
@@ -31,10 +33,13 @@ class LagWatch:
 
     def __init__(self, kafka: KafkaSettings, topic: str, group: str) -> None:
         self.lag: Lag | None = None
+        #: Where to ask the owner of each partition.
+        self.owners: Mapping[int, str] = {}
         self._kafka = kafka
         self._topic = topic
         self._group = group
         self._stop = threading.Event()
+        self._soon = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lag-watch", daemon=True)
 
     def start(self) -> None:
@@ -44,16 +49,26 @@ class LagWatch:
     def close(self) -> None:
         """Ask no more."""
         self._stop.set()
+        self._soon.set()
         self._thread.join(_JOIN_S)
+
+    def look_again(self) -> None:
+        """Ask soon: what was answered is no longer so."""
+        self._soon.set()
 
     def _run(self) -> None:
         config: dict[str, str | int | float | bool] = {**self._kafka.librdkafka(), **QUIET}
         # Asks on behalf of the workers' group without joining it.
         consumer, admin = Consumer({**config, "group.id": self._group}), AdminClient(config)
         try:
-            while not self._stop.wait(_EVERY_S):
+            while not self._stop.is_set():
+                self._soon.wait(_EVERY_S)
+                self._soon.clear()
                 try:
-                    self.lag = Lag(self._partitions(consumer), self._workers(admin))
+                    members = self._members(admin)
+                    self.owners = owners(members or [], self._topic)
+                    workers = None if members is None else len(members)
+                    self.lag = Lag(self._partitions(consumer), workers)
                 except (KafkaException, TopicError) as error:
                     self.lag = None
                     log.info("lag_unknown", kind=type(error).__name__)
@@ -72,9 +87,14 @@ class LagWatch:
             lags[place.partition] = max(0, high - (place.offset if place.offset >= 0 else low))
         return lags
 
-    def _workers(self, admin: AdminClient) -> int | None:
+    def _members(self, admin: AdminClient) -> list[Member] | None:
         # Not by the newer calls for groups: while their broker comes back, librdkafka may crash.
         try:
-            return sum(len(one.members) for one in admin.list_groups(self._group, _ANSWER_S))
+            groups: Any = admin.list_groups(self._group, _ANSWER_S)
+            return [
+                Member(one.client_id, one.client_host, one.assignment)
+                for group in groups
+                for one in group.members
+            ]
         except KafkaException:
             return None

@@ -11,6 +11,7 @@ from streamapp.api.audit import AuditLog
 from streamapp.api.guard import Guard
 from streamapp.api.keys import KeyFile
 from streamapp.api.live import Live
+from streamapp.api.owners import Owners
 from streamapp.api.scoring import Scoring
 from streamapp.api.settings import ApiSettings
 
@@ -25,6 +26,7 @@ class Parts:
     audit: AuditLog
     scoring: Scoring
     live: Live
+    owners: Owners
     why_not_ready: Callable[[], str | None]
     now: Callable[[], datetime]
 

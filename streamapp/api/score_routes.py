@@ -1,18 +1,18 @@
 """Scores: one transaction, or up to a thousand."""
 
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Annotated, Any, Final
 from urllib.parse import quote
 
 import msgspec
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from streamapp.api.access import Caller, GuardedRoute, Scope, takes
 from streamapp.api.body import read_body
 from streamapp.api.openapi import json_answer, problems, schema_ref
 from streamapp.api.parts import parts_of
 from streamapp.api.problems import Problem
-from streamapp.api.scoring import Pending, Trace
+from streamapp.api.scoring import Pending, Trace, transaction_of
 from streamapp.domain.transaction import PAYLOAD_BYTES_MAX
 
 router = APIRouter(route_class=GuardedRoute, tags=["score"])
@@ -59,12 +59,20 @@ def _takes_body(schema: dict[str, Any]) -> dict[str, Any]:
         **_BODY_PROBLEMS,
     },
 )
-async def score(request: Request) -> Response:
+async def score(
+    request: Request,
+    what_if: Annotated[bool, Query(description="Score it without sending it.")] = False,
+) -> Response:
     """Sends a transaction through the stream and answers with its verdict.
 
-    The same `tx_id` of the same user gives the first verdict again, whatever else is sent.
+    The same `tx_id` of the same user gives the first verdict again, whatever else is sent. With
+    `what_if` nothing is sent or changed: the user's worker says what the verdict would be now; its
+    `source` is the topic `what-if`.
     """
     payload = await read_body(request, PAYLOAD_BYTES_MAX)
+    if what_if:
+        user_id = transaction_of(payload).user_id
+        return _json(await parts_of(request).owners.what_if(user_id, payload))
     outcome = await parts_of(request).scoring.score(payload, _trace(request))
     if isinstance(outcome, Pending):
         where = _where(outcome)
@@ -101,11 +109,18 @@ async def score(request: Request) -> Response:
         **_BODY_PROBLEMS,
     },
 )
-async def score_batch(request: Request) -> Response:
+async def score_batch(
+    request: Request,
+    what_if: Annotated[bool, Query(description="Not taken here: ask one by one.")] = False,
+) -> Response:
     """Sends up to 1,000 transactions and answers with what became of each.
 
     One that is refused or late does not change the others. Each counts for the caller's rate.
     """
+    if what_if:
+        raise Problem(
+            HTTPStatus.UNPROCESSABLE_ENTITY, "what_if takes one at a time", field="what_if"
+        )
     payloads = _transactions(await read_body(request, BATCH_BYTES_MAX))
     parts, caller = parts_of(request), request.state.caller
     assert isinstance(caller, Caller)

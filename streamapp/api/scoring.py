@@ -137,6 +137,14 @@ def refusal(refused: Refused) -> Problem:
     )
 
 
+def transaction_of(payload: bytes) -> Transaction:
+    """The transaction as a worker will read it. Raises Problem."""
+    found = _parsed(payload)
+    if isinstance(found, Rejected):
+        raise refusal(Refused(found.reason, found.field, found.detail))
+    return found
+
+
 def _parsed(payload: bytes) -> Transaction | Rejected:
     """As a worker will read it, keyed by its user as every producer must."""
     try:

@@ -11,9 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+import httpx
 import structlog
 import uvicorn
 from fastapi import FastAPI
+from pydantic import SecretStr
 
 from streamapp.api.app import create_app
 from streamapp.api.audit import AuditLog
@@ -25,6 +27,7 @@ from streamapp.api.lag import LagWatch
 from streamapp.api.limits import Limits
 from streamapp.api.live import Live
 from streamapp.api.models import Models
+from streamapp.api.owners import Owners
 from streamapp.api.parts import Parts
 from streamapp.api.postgres_store import PostgresVerdicts
 from streamapp.api.publisher import Publisher
@@ -49,7 +52,7 @@ _AUDIT_RETENTION_MS: Final = 365 * 86_400_000
 
 @dataclass(frozen=True, slots=True)
 class ApiPlan:
-    """All the API needs. `group`: the workers'. `own_keys` are of this process, in no file."""
+    """All the API needs. `group`, `secret`: the workers'. `own_keys` are this process's alone."""
 
     kafka: KafkaSettings
     topics: TopicSettings
@@ -57,6 +60,7 @@ class ApiPlan:
     postgres: PostgresSettings
     model_dir: Path
     group: str
+    secret: SecretStr | None = None
     own_keys: tuple[KeyRecord, ...] = ()
 
 
@@ -106,7 +110,9 @@ async def _parts(plan: ApiPlan, stack: AsyncExitStack) -> Parts:
     publisher = Publisher(plan.kafka, loop)
     stack.push_async_callback(asyncio.to_thread, publisher.close)
     waiting = Waiting(settings.waiting_max)
-    live = await _live(plan, waiting, stack)
+    watch = LagWatch(plan.kafka, topics.name("transactions"), plan.group)
+    _started(watch, stack)
+    live = await _live(plan, waiting, watch, stack)
     feed = VerdictFeed(plan.kafka, topics, settings.recent_verdicts_max, live.take, loop)
     _started(feed, stack)
     return Parts(
@@ -122,19 +128,23 @@ async def _parts(plan: ApiPlan, stack: AsyncExitStack) -> Parts:
             settings.score_timeout_s,
         ),
         live=live,
+        owners=Owners(
+            watch,
+            await stack.enter_async_context(httpx.AsyncClient()),
+            plan.secret.get_secret_value() if plan.secret else None,
+            topics.partitions,
+        ),
         why_not_ready=lambda: guard.failure or feed.why_not_live,
         now=utc_now,
     )
 
 
-async def _live(plan: ApiPlan, waiting: Waiting, stack: AsyncExitStack) -> Live:
+async def _live(plan: ApiPlan, waiting: Waiting, watch: LagWatch, stack: AsyncExitStack) -> Live:
     older = None
     if plan.settings.store == "postgres":
         older = await stack.enter_async_context(PostgresVerdicts(plan.postgres))
     recent = RecentVerdicts(plan.settings.recent_verdicts_max)
     live = Live(recent, older, Figures(time.time), waiting, Models([plan.model_dir]))
-    watch = LagWatch(plan.kafka, plan.topics.name("transactions"), plan.group)
-    _started(watch, stack)
     live.lag = lambda: watch.lag
     return live
 

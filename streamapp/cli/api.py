@@ -54,6 +54,7 @@ def serve_api(
         postgres=settings.postgres,
         model_dir=settings.worker.model_dir or default_model_dir(),
         group=settings.worker.group,
+        secret=settings.worker.api_secret,
         own_keys=own_keys,
     )
     with listening(settings) as listener:

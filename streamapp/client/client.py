@@ -104,6 +104,18 @@ class Client:
         found = msgspec.json.decode(answer.content, type=_Results)
         return [one.outcome() for one in found.results]
 
+    def what_if(self, payment: Payment) -> Verdict:
+        """What the verdict would be now; nothing is sent or changed."""
+        answer = self._asked(
+            "POST", "/v1/score", content=_encoded(payment), params={"what_if": "true"}
+        )
+        return msgspec.json.decode(answer.content, type=Verdict)
+
+    def profile(self, user_id: str) -> dict[str, Any]:
+        """What the stream knows of a user: typical values, last events."""
+        found: dict[str, Any] = self._asked("GET", f"/v1/users/{_path(user_id)}/profile").json()
+        return found
+
     def verdict(self, tx_id: str, user_id: str | None = None) -> Verdict:
         """The first verdict on a transaction; `user_id` where several users have this `tx_id`."""
         answer = self._asked("GET", f"/v1/verdicts/{_path(tx_id)}", params={"user_id": user_id})

@@ -10,6 +10,7 @@ from faust.types import TP
 
 from streamapp.engine.engine import Engine
 from streamapp.engine.feeds import Feeds
+from streamapp.engine.members import CLIENT
 from streamapp.engine.settings import WorkerSettings
 from streamapp.engine.transport import BatchingOptions, BatchSchema, Consumer, TableRegistry
 from streamapp.kafka.settings import KafkaSettings
@@ -43,9 +44,13 @@ OUTPUTS_INTERVAL_S = 15.0
 
 
 def create_app(
-    engine: Engine, kafka: KafkaSettings, settings: WorkerSettings, source_topic: str
+    engine: Engine,
+    kafka: KafkaSettings,
+    settings: WorkerSettings,
+    source_topic: str,
+    member_name: str = CLIENT,
 ) -> ScoringApp:
-    """Wire an app around the engine; starting it joins the group."""
+    """Wire an app around the engine; starting it joins the group under this name."""
     app = ScoringApp(
         settings.group,
         broker=[f"recordbatch://{address}" for address in kafka.bootstrap_servers.split(",")],
@@ -66,6 +71,7 @@ def create_app(
         # A position is never moved on over records that are gone: `Consumer` has it looked at.
         consumer_auto_offset_reset="none",
         consumer_group_instance_id=settings.instance_id,
+        broker_client_id=member_name,
         TableManager=TableRegistry,
         stream_recovery_delay=0.0,
         **faust_auth(kafka),

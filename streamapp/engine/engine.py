@@ -2,7 +2,8 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,16 @@ from streamapp.engine.partition_log import (
     started_producer,
 )
 from streamapp.engine.profile_table import ProfileTable
-from streamapp.engine.recovery import RecoveryError, recover, verify_position, verify_source
+from streamapp.engine.recovery import (
+    RecoveryError,
+    made_again,
+    recover,
+    verify_position,
+    verify_source,
+)
 from streamapp.engine.settings import WorkerSettings
 from streamapp.engine.settlement import Topics
+from streamapp.engine.stall_watch import StallWatch
 from streamapp.engine.store import DamagedStoreError, Origin, Store
 from streamapp.features.profile import ProfileError
 from streamapp.kafka.metadata import TopicError
@@ -65,8 +73,7 @@ class Engine:
         self._turns: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._generation = -1
         self._committed: dict[int, int] = {}
-        self._done: dict[int, int | None] = {}
-        self._progress_at = 0.0
+        self._stall = StallWatch(settings.stall_timeout_s)
         self.failure: BaseException | None = None
 
     @property
@@ -108,7 +115,7 @@ class Engine:
         self._tasks = await self._take_over([p for p in self._assigned if p not in self._stopped])
         self._generation = generation
         self._committed.clear()
-        self._progress_at = asyncio.get_running_loop().time()
+        self._stall.begin(asyncio.get_running_loop().time())
         self._show_partitions()
         metrics.REBALANCES.inc()
         log.info("partitions_assigned", partitions=self.partitions, stopped=self._held_up())
@@ -176,15 +183,7 @@ class Engine:
             found = await self._present_topics()
         except TopicError:  # a broker that is away says nothing; what needs it fails by itself
             return
-        for known, now in (
-            (self._present.changelog_id, found.changelog_id),
-            (self._present.source_id, found.source_id),
-        ):
-            if known and now and known != now:
-                self.failure = self.failure or RecoveryError(
-                    f"a topic was deleted and made again while the worker ran: its id was {known} "
-                    f"and is {now}; start the worker again to be told what to do"
-                )
+        self.failure = self.failure or made_again(self._present, found)
 
     def _directory(self, partition: int) -> Path:
         return partition_directory(self._settings.state_dir, partition)
@@ -206,8 +205,7 @@ class Engine:
         """Fail where what was committed stays hidden: the next takeover settles it."""
         if self._settings.guarantee != "at_least_once":
             committed = {p: task.committable or 0 for p, task in self._tasks.items()}
-            found = await self._watch.look(committed)
-            self.failure = self.failure or found
+            self.failure = self.failure or await self._watch.look(committed)
 
     def _stop(self, partition: int, error: RecoveryError | DeadLetterLimitError) -> None:
         self._stopped[partition] = error
@@ -267,6 +265,12 @@ class Engine:
                 self._stop(partition, error)
             except (ProfileError, DamagedStoreError) as error:
                 raise condemned(self._directory(partition), str(error)) from error
+
+    @asynccontextmanager
+    async def between_batches(self, partition: int) -> AsyncIterator[PartitionTask | None]:
+        """The partition's task while no batch of it is scored; None where it is not here."""
+        async with self._turns[partition]:
+            yield None if partition in self._stopped else self._tasks.get(partition)
 
     def position(self, partition: int, committed: int | None) -> int | None:
         """Where the partition goes on: after its state.
@@ -355,14 +359,9 @@ class Engine:
         for partition, lag in lags.items():
             metrics.LAG_RECORDS.labels(partition).set(lag)
         metrics.READY.set(self.is_ready)
-        now = asyncio.get_running_loop().time()
         done = {p: task.committable for p, task in self._tasks.items()}
-        if done != self._done or not any(lag > 0 for lag in lags.values()):
-            self._done, self._progress_at = done, now
-        elif now - self._progress_at > self._settings.stall_timeout_s:
-            self.failure = RuntimeError(
-                f"records wait but no offset has moved for {self._settings.stall_timeout_s:.0f} s"
-            )
+        now_s, is_waiting = asyncio.get_running_loop().time(), any(lags.values())
+        self.failure = self._stall.look(done, now_s, is_waiting=is_waiting) or self.failure
 
     async def _new_log(self, partition: int) -> PartitionLog:
         source = SourcePartition(self._source_topic, partition)

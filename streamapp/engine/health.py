@@ -3,7 +3,7 @@
 Liveness needs no extra check: a loop that hangs does not answer.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -12,7 +12,14 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 class HealthServer:
     """Serves /healthz, /readyz and /metrics."""
 
-    def __init__(self, host: str, port: int, why_not_ready: Callable[[], str | None]) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        why_not_ready: Callable[[], str | None],
+        more: Iterable[web.RouteDef] = (),
+    ) -> None:
+        """`more`: routes of others."""
         self._why_not_ready = why_not_ready
         self._host = host
         self._port = port
@@ -20,6 +27,7 @@ class HealthServer:
         application.router.add_get("/healthz", self._healthz)
         application.router.add_get("/readyz", self._readyz)
         application.router.add_get("/metrics", self._metrics)
+        application.router.add_routes(more)
         self._runner = web.AppRunner(application, access_log=None)
 
     async def start(self) -> int:

@@ -65,6 +65,9 @@ PROFILE_READS = Counter(
     "Profiles looked up, by where they were found.",
     ["found"],
 )
+QUESTIONS = Counter(
+    "streamapp_questions_total", "What the API asked about users, by the answer.", ["status"]
+)
 MODEL_INFO = Gauge("streamapp_model_info", "Always 1; names the model in use.", ["version"])
 GUARANTEE_INFO = Gauge(
     "streamapp_guarantee_info", "Always 1; names the guarantee in force.", ["guarantee"]

@@ -36,6 +36,7 @@ from streamapp.engine.record_batch import (
     varint,
 )
 from streamapp.engine.store import PARTITION_STATE_KEY, Store
+from streamapp.features.profile_view import is_expired
 from streamapp.kafka.dead_letters import REDRIVEN
 from streamapp.scoring.artifact import ModelArtifact
 from streamapp.scoring.byte_column import ByteColumn
@@ -43,6 +44,7 @@ from streamapp.scoring.partition_state import PartitionState, stored_model
 from streamapp.scoring.policy import Policy
 from streamapp.scoring.process import Records, ScoredBatch, process
 from streamapp.scoring.verdicts import SourcePartition
+from streamapp.scoring.what_if import what_if
 
 log = structlog.get_logger()
 
@@ -122,6 +124,19 @@ class PartitionTask:
     def is_clean(self) -> bool:
         """Nothing scored waits for a checkpoint."""
         return self._checkpointed == self._state.source_offset and self._checkpoint is None
+
+    def profile(self, user: str) -> bytes | None:
+        """The stored form of a user's profile as it is now; None of a user who is not known."""
+        self._raise_failure()
+        image = self._table.image(user)
+        return None if image is None or is_expired(image, self._state.clock.time_ms) else image
+
+    def what_if(self, key: bytes, value: bytes) -> ScoredBatch:
+        """What scoring this record next would give; nothing is changed by it."""
+        self._raise_failure()
+        scorer, image = self._scorer, self._table.image(key.decode())
+        partition = self.source.partition
+        return what_if(key, value, image, self._state, partition, scorer.model, scorer.policy)
 
     async def score(self, found: Sequence[ConsumerRecord]) -> None:
         """Score records that follow the position; earlier ones are done and passed over."""

@@ -77,6 +77,15 @@ class ProfileTable:
         self._used[slots] = True
         return slots
 
+    def image(self, user: str) -> bytes | None:
+        """A user's profile in its stored form, None where there is none; remembers nothing."""
+        slot = self._slot_of.get(user)
+        if slot is None:
+            return self._store.get(user_key(user))
+        if self._block["event_count"][slot] == 0:
+            return None
+        return seal_all(self._block, np.array([slot]))[0]
+
     def mark(self, slots: NDArray[np.int64]) -> None:
         """Note that the profiles at `slots` have changed."""
         self._dirty[slots] = True

@@ -132,6 +132,20 @@ def verify_changelog_end(topic: str, partition: int, offset: int, end: int) -> N
         )
 
 
+def made_again(known: Origin, present: Origin) -> RecoveryError | None:
+    """The failure of a worker whose topics were deleted and made again while it ran."""
+    for before, now in (
+        (known.changelog_id, present.changelog_id),
+        (known.source_id, present.source_id),
+    ):
+        if before and now and before != now:
+            return RecoveryError(
+                f"a topic was deleted and made again while the worker ran: its id was {before} "
+                f"and is {now}; start the worker again to be told what to do"
+            )
+    return None
+
+
 async def recover(
     stores: Mapping[int, Store],
     present: Origin,

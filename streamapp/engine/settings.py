@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 Guarantee = Literal["exactly_once", "at_least_once"]
 GuaranteeWish = Literal["auto", "exactly_once", "at_least_once"]
@@ -50,6 +50,12 @@ class WorkerSettings(BaseModel):
     http_host: str = "127.0.0.1"
     #: Port of /healthz, /readyz and /metrics; 0 takes a free one, null serves none.
     http_port: int | None = Field(default=6066, ge=0, le=65_535)
+    #: Shared by workers and API: with it the API may ask the owner of a user's partition for the
+    #: profile and for what-if, at `http_port`. Without it nobody may. It travels in a header: the
+    #: network between has to be yours.
+    api_secret: SecretStr | None = Field(default=None, min_length=32)
+    #: Host at which the API finds this worker; null: the one it reaches the broker from.
+    advertised_host: str | None = Field(default=None, pattern=r"^[A-Za-z0-9._:-]{1,253}$")
     #: Refused in a row, or this share of the last `dead_letter_window` records: the partition
     #: stops, since a broken producer is likelier than so many broken payments.
     dead_letter_run_max: int = Field(default=1_000, ge=1)

@@ -9,6 +9,7 @@ import sys
 from dataclasses import dataclass, replace
 
 import faust
+import numpy as np
 import structlog
 
 from streamapp.domain.verdict import Severity
@@ -17,11 +18,15 @@ from streamapp.engine.app import create_app
 from streamapp.engine.engine import Engine
 from streamapp.engine.guarantee import chosen_guarantee
 from streamapp.engine.health import HealthServer
+from streamapp.engine.members import member_name
 from streamapp.engine.memory import keep_freed_memory
 from streamapp.engine.outside import Outside
 from streamapp.engine.partition import OutputTopics, Scorer
 from streamapp.engine.partition_log import whole_profiles_max
+from streamapp.engine.questions import Questions
 from streamapp.engine.settings import WorkerSettings
+from streamapp.features.profile import empty_profiles, seal_all
+from streamapp.features.profile_view import view
 from streamapp.kafka.settings import KafkaSettings, TopicSettings
 from streamapp.kafka.topic_ids import TopicIds
 from streamapp.kafka.topics import ensure_topics, worker_topics
@@ -82,6 +87,7 @@ def warm_up(model: ModelArtifact) -> None:
         for i in range(2 * model.half_space_trees.window)
     ]
     Pipeline(model, Policy(explain_severity=Severity.LOW)).score(events)
+    view(seal_all(empty_profiles(1), np.zeros(1, np.int64))[0])
     metrics.MODEL_INFO.labels(model.version).set(1)
     gc.collect()
     gc.freeze()
@@ -112,12 +118,13 @@ def _engine(plan: WorkerPlan) -> Engine:
 async def _run(plan: WorkerPlan) -> int:
     plan.settings.state_dir.mkdir(parents=True, exist_ok=True)
     engine = _engine(plan)
-    app = create_app(engine, plan.kafka, plan.settings, plan.topics.name("transactions"))
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    health = await _serve_health(plan.settings, engine)
+    health, port = await _serve_health(plan.settings, engine)
+    own_name = member_name(plan.settings, port)
+    app = create_app(engine, plan.kafka, plan.settings, plan.topics.name("transactions"), own_name)
     app.finalize()
     await app.start()
     log.info("worker_started", model=plan.model.version)
@@ -129,12 +136,18 @@ async def _run(plan: WorkerPlan) -> int:
     return 1 if is_failed else 0
 
 
-async def _serve_health(settings: WorkerSettings, engine: Engine) -> HealthServer | None:
+async def _serve_health(
+    settings: WorkerSettings, engine: Engine
+) -> tuple[HealthServer | None, int | None]:
+    """The server and its port, none where none is wanted."""
     if settings.http_port is None:
-        return None
-    health = HealthServer(settings.http_host, settings.http_port, engine.why_not_ready)
-    log.info("health_served", host=settings.http_host, port=await health.start())
-    return health
+        return None, None
+    secret = settings.api_secret
+    more = Questions(engine, secret.get_secret_value()).routes() if secret else []
+    health = HealthServer(settings.http_host, settings.http_port, engine.why_not_ready, more)
+    port = await health.start()
+    log.info("health_served", host=settings.http_host, port=port, questions=bool(more))
+    return health, port
 
 
 async def _until_stopped(app: faust.App, engine: Engine, stop: asyncio.Event) -> None:

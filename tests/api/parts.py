@@ -21,6 +21,7 @@ from streamapp.api.keys import KeyFile, KeyWatch
 from streamapp.api.limits import Limits
 from streamapp.api.live import Live
 from streamapp.api.models import Models
+from streamapp.api.owners import Owners
 from streamapp.api.parts import Parts
 from streamapp.api.publisher import Headers, PublishError
 from streamapp.api.recent import RecentVerdicts
@@ -31,6 +32,7 @@ from streamapp.api.waiting import Waiting
 from streamapp.scoring.default_model import default_model_dir
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+SECRET = "of workers and API, 32 characters"
 ISSUER, AUDIENCE = "https://issuer.example", "streamapp"
 RSA_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 EC_KEY = ec.generate_private_key(ec.SECP256R1())
@@ -60,6 +62,32 @@ class FakePublisher:
             raise PublishError("away")
         self.records.append((topic, key, value, headers))
         self.on_publish()
+
+
+@dataclass
+class FakeGroup:
+    """Workers that answer as told: `owners` by partition, answers by address and path."""
+
+    owners: dict[int, str] = field(default_factory=dict)
+    answers: dict[str, list[httpx.Response]] = field(default_factory=dict)
+    requests: list[httpx.Request] = field(default_factory=list)
+    on_look: Callable[[], None] = lambda: None
+
+    def look_again(self) -> None:
+        """The API has met an answer that is no longer so."""
+        self.on_look()
+
+    def transport(self) -> httpx.MockTransport:
+        """The way to the workers; one without answers left refuses the connection."""
+
+        def answer(request: httpx.Request) -> httpx.Response:
+            self.requests.append(request)
+            left = self.answers.get(str(request.url), [])
+            if not left:
+                raise httpx.ConnectError("refused")
+            return left.pop(0) if len(left) > 1 else left[0]
+
+        return httpx.MockTransport(answer)
 
 
 @dataclass
@@ -114,6 +142,7 @@ class Api:
         models = Models([default_model_dir()])
         recent = RecentVerdicts(self.settings.recent_verdicts_max)
         self.live = Live(recent, None, Figures(self.clock), self.waiting, models)
+        self.group = FakeGroup()
         self.app = create_app(self._parts())
         self.loop = asyncio.Runner()
 
@@ -137,6 +166,9 @@ class Api:
                 settings.score_timeout_s,
             ),
             live=self.live,
+            owners=Owners(
+                self.group, httpx.AsyncClient(transport=self.group.transport()), SECRET, 4, 0.5
+            ),
             why_not_ready=lambda: guard.failure,
             now=lambda: NOW,
         )

@@ -1,5 +1,6 @@
 """The API before a real Kafka and a real worker."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -24,7 +25,12 @@ def _client(process: ApiProcess) -> Client:
     return Client(process.url, process.key("read", "score"))
 
 
-def _api(deployment: Deployment, name: str, timeout_s: float = 10.0) -> ApiProcess:
+def _api(
+    deployment: Deployment,
+    name: str,
+    timeout_s: float = 10.0,
+    more: Mapping[str, str] | None = None,
+) -> ApiProcess:
     settings = {
         "STREAMAPP_KAFKA__BOOTSTRAP_SERVERS": deployment.kafka.bootstrap_servers,
         "STREAMAPP_TOPICS__PREFIX": deployment.topics.prefix,
@@ -32,7 +38,7 @@ def _api(deployment: Deployment, name: str, timeout_s: float = 10.0) -> ApiProce
         "STREAMAPP_API__KEYS_FILE": str(deployment.directory / "keys.json"),
         "STREAMAPP_API__SCORE_TIMEOUT_S": str(timeout_s),
     }
-    return ApiProcess(settings, deployment.directory / f"{name}.log")
+    return ApiProcess({**settings, **(more or {})}, deployment.directory / f"{name}.log")
 
 
 @pytest.mark.integration
@@ -70,6 +76,34 @@ def test_scores_of_the_stream(deployment: Deployment) -> None:
     with _api(deployment, "again") as process:
         process.await_answer("/readyz", 200)
         assert one == _scored(_client(process), _payment(0))
+
+
+@pytest.mark.integration
+def test_profiles_and_what_if(deployment: Deployment) -> None:
+    """Asked of the owner, also of one that has just taken over; 503 while there is none."""
+    secret = {"STREAMAPP_WORKER__API_SECRET": "between workers and API, 32 chars"}
+    worker = deployment.worker(environment=secret)
+    worker.await_ready()
+    with _api(deployment, "api", more=secret) as process:
+        process.await_answer("/readyz", 200)
+        client = _client(process)
+        scored = [_scored(client, _payment(n)) for n in range(3)]
+        supposed = client.what_if(_payment(3))
+        assert ("what-if", 3) == (supposed.source.topic, supposed.features["count_30d"])
+        assert supposed == client.what_if(_payment(3))
+        told = client.profile("u1")
+        assert 3 == told["events"]
+        assert [one.risk_score for one in scored] == [one["risk_score"] for one in told["recent"]]
+        again = _scored(client, _payment(3))
+        assert (supposed.risk_score, supposed.features) == (again.risk_score, again.features)
+        with pytest.raises(ApiError, match="404"):
+            client.profile("nobody")
+        assert 0 == worker.terminate()[0]
+        with pytest.raises(ApiError, match="503") as away:
+            client.profile("u1")
+        assert away.value.retry_after_s
+        deployment.worker(environment=secret, state="another").await_ready()
+        assert 4 == client.profile("u1")["events"]
 
 
 @pytest.mark.integration
