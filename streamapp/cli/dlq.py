@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 import typer
@@ -18,9 +18,10 @@ from streamapp.cli.settings import Settings, load_settings
 from streamapp.cli.signals import stop_on_signals
 from streamapp.domain.dead_letter import Reason
 from streamapp.domain.transaction import rfc3339
-from streamapp.kafka.dead_letters import REASONS, DeadLetterReader, Letter, Span
+from streamapp.kafka.dead_letters import REASONS, DeadLetterReader, Letter
 from streamapp.kafka.metadata import TopicError
 from streamapp.kafka.redrive import Choice, Redriven, redrive
+from streamapp.kafka.topic_reader import Span
 
 app = typer.Typer(help="Dead letters: list them, show one, send them back.", no_args_is_help=True)
 
@@ -28,6 +29,7 @@ app = typer.Typer(help="Dead letters: list them, show one, send them back.", no_
 SHOWN_BYTES_MAX = 4_096
 
 Config = Annotated[Path | None, typer.Option("--config", help="Settings file.")]
+OfLabels = Annotated[bool, typer.Option("--labels", help="Dead letters of labels.")]
 OfReason = Annotated[Reason | None, typer.Option("--reason", help="Only letters of this reason.")]
 
 
@@ -54,11 +56,12 @@ def escaped(data: bytes) -> str:
 @app.command("list")
 def list_letters(
     reason: OfReason = None,
+    labels: OfLabels = False,
     json: Annotated[bool, typer.Option("--json", help="Write JSON instead of a table.")] = False,
     config: Config = None,
 ) -> None:
     """Count the dead letters by reason, field and partition."""
-    with _reader(load_settings(config)) as reader:
+    with _reader(load_settings(config), labels) as reader:
         groups = grouped(reader.read(reader.spans()), reason)
         topic = reader.topic
     if json:
@@ -75,10 +78,11 @@ def show(
     partition: Annotated[int, typer.Argument(min=0)],
     offset: Annotated[int, typer.Argument(min=0)],
     raw: Annotated[bool, typer.Option("--raw", help="Write the value's bytes, only them.")] = False,
+    labels: OfLabels = False,
     config: Config = None,
 ) -> None:
     """Show one dead letter: its headers, key and value, escaped for a terminal."""
-    with _reader(load_settings(config)) as reader:
+    with _reader(load_settings(config), labels) as reader:
         letter = _at(reader, partition, offset)
     if raw:
         sys.stdout.buffer.write(letter.value or b"")
@@ -92,6 +96,7 @@ def show(
 def redrive_letters(
     *,
     reason: OfReason = None,
+    labels: OfLabels = False,
     partition: Annotated[int | None, typer.Option(min=0, help="Only this partition.")] = None,
     from_offset: Annotated[int | None, typer.Option(min=0, help="First offset picked.")] = None,
     to_offset: Annotated[int | None, typer.Option(min=0, help="Last offset picked.")] = None,
@@ -118,12 +123,11 @@ def redrive_letters(
         from_start=from_start,
         times_max=max_times,
     )
-    topics = settings.topics
     with _topic_errors(), stop_on_signals() as stop, _progress() as on_progress:
         done = redrive(
             settings.kafka,
-            topics.name("dead_letters"),
-            topics.name("transactions"),
+            settings.topics.name(_dead_letters(labels)),
+            settings.topics.name("labels" if labels else "transactions"),
             choice,
             dry_run=dry_run,
             stop=stop,
@@ -222,12 +226,14 @@ def _sentence(done: Redriven, dry_run: bool) -> str:
 
 
 @contextmanager
-def _reader(settings: Settings) -> Iterator[DeadLetterReader]:
-    with (
-        _topic_errors(),
-        DeadLetterReader(settings.kafka, settings.topics.name("dead_letters")) as reader,
-    ):
+def _reader(settings: Settings, labels: bool) -> Iterator[DeadLetterReader]:
+    topic = settings.topics.name(_dead_letters(labels))
+    with _topic_errors(), DeadLetterReader(settings.kafka, topic) as reader:
         yield reader
+
+
+def _dead_letters(labels: bool) -> Literal["dead_letters", "label_dead_letters"]:
+    return "label_dead_letters" if labels else "dead_letters"
 
 
 @contextmanager

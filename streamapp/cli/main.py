@@ -14,6 +14,7 @@ from streamapp.cli import (
     evaluate,
     generate,
     keys,
+    labels,
     replay,
     score,
     sink,
@@ -36,6 +37,7 @@ app.add_typer(sink.app, name="sink")
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(state.app, name="state")
 app.add_typer(keys.app, name="keys")
+app.add_typer(labels.app, name="labels")
 app.command("demo")(demo.demo)
 app.command("contract")(contract.contract)
 app.command("worker")(worker.worker)

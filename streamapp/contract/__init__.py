@@ -2,6 +2,13 @@
 
 from streamapp.contract.asyncapi import asyncapi
 from streamapp.contract.documents import documents, render
-from streamapp.contract.json_schema import transaction_schema, verdict_schema
+from streamapp.contract.json_schema import label_schema, transaction_schema, verdict_schema
 
-__all__ = ["asyncapi", "documents", "render", "transaction_schema", "verdict_schema"]
+__all__ = [
+    "asyncapi",
+    "documents",
+    "label_schema",
+    "render",
+    "transaction_schema",
+    "verdict_schema",
+]

@@ -7,7 +7,7 @@ from streamapp.contract.json_schema import components
 from streamapp.domain.dead_letter import Reason, Stage
 from streamapp.domain.transaction import PAYLOAD_BYTES_MAX
 from streamapp.domain.verdict import SCHEMA_VERSION, SEVERITIES
-from streamapp.kafka.settings import TopicSettings
+from streamapp.kafka.settings import TopicRole, TopicSettings
 
 Document = dict[str, Any]
 
@@ -73,10 +73,14 @@ def _channels(topics: TopicSettings) -> Document:
         "dead_letters": _channel(
             topics, "dead_letters", "DeadLetter", "Messages that can't be scored, unchanged."
         ),
+        "labels": _channel(topics, "labels", "Label", "What became known of payments."),
+        "label_dead_letters": _channel(
+            topics, "label_dead_letters", "DeadLetter", "Messages that are no labels, unchanged."
+        ),
     }
 
 
-def _channel(topics: TopicSettings, role: Any, message: str, description: str) -> Document:
+def _channel(topics: TopicSettings, role: TopicRole, message: str, description: str) -> Document:
     name = topics.name(role)
     return {
         "address": name,
@@ -105,6 +109,10 @@ def _operations(topics: TopicSettings) -> Document:
         "publishDeadLetters": _operation(
             "send", "dead_letters", "Put aside what can't be scored, with the reason."
         ),
+        "learnLabels": _operation("receive", "labels", "Read what became known of payments."),
+        "publishLabelDeadLetters": _operation(
+            "send", "label_dead_letters", "Put aside what is no label, with the reason."
+        ),
     }
 
 
@@ -129,6 +137,11 @@ def _messages() -> Document:
             "headers": _headers(_VERDICT_HEADERS, _CARRIED_HEADERS),
             "bindings": _bindings(_USER_KEY),
             "payload": {"$ref": "#/components/schemas/Verdict"},
+        },
+        "Label": {
+            "summary": f"Label v1, at most {PAYLOAD_BYTES_MAX} bytes",
+            "bindings": _bindings(_USER_KEY),
+            "payload": {"$ref": "#/components/schemas/Label"},
         },
         "DeadLetter": {
             "summary": "The bytes as received",

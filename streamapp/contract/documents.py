@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from streamapp.contract.asyncapi import asyncapi
-from streamapp.contract.json_schema import transaction_schema, verdict_schema
+from streamapp.contract.json_schema import label_schema, transaction_schema, verdict_schema
 from streamapp.kafka.settings import TopicSettings
 
 
@@ -13,6 +13,7 @@ def documents(topics: TopicSettings) -> dict[str, dict[str, Any]]:
     return {
         "transaction.v1.schema.json": transaction_schema(),
         "verdict.v1.schema.json": verdict_schema(),
+        "label.v1.schema.json": label_schema(),
         "asyncapi.json": asyncapi(topics),
     }
 

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from streamapp.domain.label import Label
 from streamapp.domain.transaction import Transaction
 from streamapp.domain.verdict import (
     MemberScore,
@@ -57,5 +58,14 @@ VERDICT: Final = Verdict(
     source=Source(topic="transactions", partition=3, offset=70112),
     amount=TRANSACTION.amount,
     currency=TRANSACTION.currency,
+    merchant_id=TRANSACTION.merchant_id,
+)
+
+LABEL: Final = Label(
+    tx_id=TRANSACTION.tx_id,
+    user_id=TRANSACTION.user_id,
+    is_fraud=True,
+    timestamp=TRANSACTION.timestamp,
+    label_time=1_531_008_309_000,
     merchant_id=TRANSACTION.merchant_id,
 )

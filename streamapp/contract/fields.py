@@ -60,3 +60,12 @@ VERDICT: Final[Annotations] = {
         "description": "The verdict_id of the first verdict on this tx_id, if it was seen before."
     },
 }
+
+LABEL: Final[Annotations] = {
+    "tx_id": {"description": "As in the transaction."},
+    "user_id": {"description": "As in the transaction; must equal the message key."},
+    "is_fraud": {"description": "Of labels that contradict each other the one known last holds."},
+    "timestamp": {"description": "Event time of the payment, as in the transaction."},
+    "label_time": {"description": "When this became known; it counts from then on, never before."},
+    "merchant_id": {"description": "As in the transaction."},
+}

@@ -5,6 +5,7 @@ from typing import Any, Final
 import msgspec
 
 from streamapp.contract import examples, fields
+from streamapp.domain.label import Label
 from streamapp.domain.transaction import Transaction
 from streamapp.domain.verdict import Verdict
 
@@ -18,16 +19,21 @@ _OFFSET_PATTERN: Final = r"([Zz]|[+-]\d{2}:?\d{2})$"
 
 def components(ref_template: str) -> dict[str, Schema]:
     """Schemas by type name, nested types included; `ref_template` places `{name}` in references."""
-    _, schemas = msgspec.json.schema_components([Transaction, Verdict], ref_template=ref_template)
-    transaction, verdict = schemas["Transaction"], schemas["Verdict"]
+    kinds = [Transaction, Verdict, Label]
+    _, schemas = msgspec.json.schema_components(kinds, ref_template=ref_template)
+    transaction, verdict, label = (schemas[kind.__name__] for kind in kinds)
     _annotate(transaction, fields.TRANSACTION)
     _annotate(verdict, fields.VERDICT)
-    transaction["properties"]["timestamp"]["anyOf"][0]["pattern"] = _OFFSET_PATTERN
+    _annotate(label, fields.LABEL)
+    times = [kind["properties"]["timestamp"] for kind in (transaction, label)]
+    for time in (*times, label["properties"]["label_time"]):
+        time["anyOf"][0]["pattern"] = _OFFSET_PATTERN
     transaction["examples"] = [
         _as_json(examples.TRANSACTION),
         _as_json(examples.TRANSACTION_REQUIRED_ONLY),
     ]
     verdict["examples"] = [_as_json(examples.VERDICT)]
+    label["examples"] = [_as_json(examples.LABEL)]
     return schemas
 
 
@@ -40,10 +46,14 @@ def transaction_schema() -> Schema:
 def verdict_schema() -> Schema:
     """Verdict v1: what streamapp answers."""
     schemas = components("#/$defs/{name}")
-    nested = {
-        name: schema for name, schema in schemas.items() if name not in ("Transaction", "Verdict")
-    }
+    messages = ("Transaction", "Verdict", "Label")
+    nested = {name: schema for name, schema in schemas.items() if name not in messages}
     return _head("verdict:1") | schemas["Verdict"] | {"title": "Verdict v1", "$defs": nested}
+
+
+def label_schema() -> Schema:
+    """Label v1: what became known of a payment."""
+    return _head("label:1") | components("#/$defs/{name}")["Label"] | {"title": "Label v1"}
 
 
 def _head(name: str) -> Schema:
@@ -55,7 +65,7 @@ def _annotate(schema: Schema, annotations: fields.Annotations) -> None:
         schema["properties"][name] |= annotation
 
 
-def _as_json(message: Transaction | Verdict) -> dict[str, Any]:
+def _as_json(message: Transaction | Verdict | Label) -> dict[str, Any]:
     """The message as JSON has it, fields that say nothing left out."""
     fields_set = msgspec.to_builtins(message)
     return {name: value for name, value in fields_set.items() if value is not None}

@@ -58,7 +58,7 @@ def columns_of(
     records["offset"] = offsets
     records["time_ms"] = [epoch_ms(one.timestamp) for one in transactions]
     set_local_times(records, time_zone)
-    records["tx"] = [xxhash.xxh3_64_intdigest(one.tx_id.encode()) for one in transactions]
+    records["tx"] = [tx_hash(one.tx_id) for one in transactions]
     records["amount"] = [one.amount for one in transactions]
     np.abs(records["amount"], out=records["amount"])  # -0.0 is accepted and is 0
     # None becomes NaN
@@ -78,6 +78,12 @@ def set_local_times(records: NDArray[Any], time_zone: str) -> None:
     if time_zone != "UTC":
         minutes = (records["time_ms"] // _MINUTE_MS).tolist()
         records["local_ms"] += [_utc_offset_ms(minute, time_zone) for minute in minutes]
+
+
+def tx_hash(tx_id: str) -> int:
+    """64-bit hash of a tx_id."""
+    digest: int = xxhash.xxh3_64_intdigest(tx_id.encode())
+    return digest
 
 
 @lru_cache(maxsize=65_536)

@@ -18,9 +18,10 @@ from dataclasses import dataclass, field
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
-from streamapp.kafka.dead_letters import REASONS, REDRIVEN, DeadLetterReader, Letter, Span
+from streamapp.kafka.dead_letters import REASONS, REDRIVEN, DeadLetterReader, Letter
 from streamapp.kafka.metadata import ANSWER_TIMEOUT_S, QUIET, TopicError, topic_partitions
 from streamapp.kafka.settings import KafkaSettings
+from streamapp.kafka.topic_reader import Span
 
 GROUP = "streamapp.dlq.redrive"
 

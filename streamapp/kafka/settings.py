@@ -7,6 +7,16 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from streamapp.domain.verdict import Severity
 
+TopicRole = Literal[
+    "transactions",
+    "verdicts",
+    "anomalies",
+    "dead_letters",
+    "labels",
+    "label_dead_letters",
+    "audit",
+]
+
 
 class KafkaSettings(BaseModel):
     """How to reach the broker. The password comes from the environment or a file only."""
@@ -70,14 +80,14 @@ class TopicSettings(BaseModel):
     verdicts: str = "verdicts"
     anomalies: str = "anomalies"
     dead_letters: str = "transactions.dlq"
+    labels: str = "labels"
+    label_dead_letters: str = "labels.dlq"
     audit: str = "audit"
     partitions: int = Field(default=4, ge=1, le=10_000)
     replication_factor: int = Field(default=1, ge=1, le=10)
     anomaly_severity: Severity = Severity.MEDIUM
 
-    def name(
-        self, role: Literal["transactions", "verdicts", "anomalies", "dead_letters", "audit"]
-    ) -> str:
+    def name(self, role: TopicRole) -> str:
         """The full name of a topic, prefix included."""
         return f"{self.prefix}{getattr(self, role)}"
 

@@ -16,9 +16,11 @@ LARGE_RECORD_BYTES = 2 * 1024 * 1024
 
 _POLL_S = 0.05
 
-
 #: An hour.
 COMPACTION_LAG_MS = 3_600_000
+
+#: Labels are trained on for months; a broker's default of a week would delete them.
+LABEL_RETENTION_MS = 400 * 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ class TopicPlan:
 
 
 def worker_topics(topics: TopicSettings, changelog: str) -> list[TopicPlan]:
-    """Every topic a worker reads or writes; all have as many partitions as the source."""
+    """Every topic of streamapp's own; all have as many partitions as the source."""
     # By the broker's clock: with a worker's own that is wrong, retention would delete what is new,
     # and Kafka 4 refuses what is an hour ahead.
     ours = {"message.timestamp.type": "LogAppendTime"}
@@ -40,12 +42,15 @@ def worker_topics(topics: TopicSettings, changelog: str) -> list[TopicPlan]:
     compacted = {"cleanup.policy": "compact"}
     # What a takeover needs to settle a transaction has to stand there as long as it may wait.
     lagging = {"min.compaction.lag.ms": str(COMPACTION_LAG_MS)}
+    kept = {"retention.ms": str(LABEL_RETENTION_MS)}
     partitions = topics.partitions
     return [
         TopicPlan(topics.name("transactions"), partitions),
         TopicPlan(topics.name("verdicts"), partitions, ours),
         TopicPlan(topics.name("anomalies"), partitions, ours),
         TopicPlan(topics.name("dead_letters"), partitions, large),
+        TopicPlan(topics.name("labels"), partitions, {**ours, **kept}),
+        TopicPlan(topics.name("label_dead_letters"), partitions, large),
         TopicPlan(changelog, partitions, {**large, **compacted, **lagging}, compacted),
     ]
 

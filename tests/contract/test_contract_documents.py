@@ -15,9 +15,10 @@ from typer.testing import CliRunner
 
 from streamapp.cli.contract import contract
 from streamapp.contract import asyncapi, documents, examples, fields, render
-from streamapp.contract.json_schema import transaction_schema, verdict_schema
+from streamapp.contract.json_schema import label_schema, transaction_schema, verdict_schema
 from streamapp.domain.dead_letter import DeadLetter, Reason, Rejected
-from streamapp.domain.decode import decode
+from streamapp.domain.decode import decode, decode_label
+from streamapp.domain.label import Label
 from streamapp.domain.transaction import Transaction
 from streamapp.domain.verdict import Verdict, decode_verdict
 from streamapp.engine import partition
@@ -27,6 +28,7 @@ SNAPSHOTS = Path(__file__).parents[2] / "docs" / "contract"
 
 TRANSACTION_VALIDATOR = jsonschema.Draft202012Validator(transaction_schema())
 VERDICT_VALIDATOR = jsonschema.Draft202012Validator(verdict_schema())
+LABEL_VALIDATOR = jsonschema.Draft202012Validator(label_schema())
 GOOD = {"tx_id": "t1", "user_id": "u1", "amount": 12.5, "timestamp": 1_530_403_509_000}
 
 
@@ -50,7 +52,8 @@ def test_no_snapshot_without_document() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "annotations"), [(Transaction, fields.TRANSACTION), (Verdict, fields.VERDICT)]
+    ("kind", "annotations"),
+    [(Transaction, fields.TRANSACTION), (Verdict, fields.VERDICT), (Label, fields.LABEL)],
 )
 def test_every_field_is_described(
     kind: type[msgspec.Struct], annotations: fields.Annotations
@@ -59,9 +62,9 @@ def test_every_field_is_described(
     assert list(kind.__struct_fields__) == list(annotations)
 
 
-@pytest.mark.parametrize("schema", [transaction_schema(), verdict_schema()])
+@pytest.mark.parametrize("schema", [transaction_schema(), verdict_schema(), label_schema()])
 def test_schemas_are_valid_and_accept_their_examples(schema: dict[str, Any]) -> None:
-    """Both documents are draft 2020-12 schemas whose examples pass."""
+    """All documents are draft 2020-12 schemas whose examples pass."""
     jsonschema.Draft202012Validator.check_schema(schema)
     assert schema["examples"]
     for example in schema["examples"]:
@@ -164,6 +167,25 @@ def test_schema_and_engine_agree(candidate: dict[str, Any]) -> None:
     """Whatever the decoder takes the schema accepts; whatever it refuses the schema refuses."""
     outcome = _engine_decode(candidate)
     assert isinstance(outcome, Transaction) == TRANSACTION_VALIDATOR.is_valid(candidate), outcome
+
+
+label_candidates = st.fixed_dictionaries(
+    {
+        "tx_id": ids,
+        "user_id": ids,
+        "is_fraud": st.booleans() | st.integers(0, 1) | st.none(),
+        "timestamp": times.map(datetime.isoformat) | st.integers(-1, 253_402_300_800_000),
+        "label_time": times.map(datetime.isoformat) | st.none(),
+    },
+    optional={"merchant_id": st.text(max_size=129) | st.none()},
+)
+
+
+@given(label_candidates)
+def test_schema_and_decoder_agree_on_labels(candidate: dict[str, Any]) -> None:
+    """Whatever the decoder takes the schema accepts; whatever it refuses the schema refuses."""
+    outcome = decode_label(str(candidate["user_id"]).encode(), json.dumps(candidate).encode())
+    assert isinstance(outcome, Label) == LABEL_VALIDATOR.is_valid(candidate), outcome
 
 
 def test_dead_letter_headers_are_those_the_engine_writes() -> None:

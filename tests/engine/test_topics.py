@@ -41,22 +41,23 @@ def config_of(kafka: KafkaSettings, name: str) -> dict[str, str]:
 
 
 def test_missing_topics_are_made(kafka: KafkaSettings, plans: list[TopicPlan]) -> None:
-    """All with as many partitions; the changelog compacted; letters may be large. Twice is once."""
+    """All with as many partitions; the changelog compacted; letters may be large; labels stay."""
     ensure_topics(kafka, plans, 1)
     found = AdminClient({**kafka.librdkafka()}).list_topics(timeout=10).topics
-    assert [3] * 5 == [len(found[plan.name].partitions) for plan in plans]
+    assert [3] * 7 == [len(found[plan.name].partitions) for plan in plans]
     transactions, *ours = configs = [config_of(kafka, plan.name) for plan in plans]
-    *_, letters, changelog = configs
+    letters, labels, _, changelog = configs[3:]
     assert "CreateTime" == transactions["message.timestamp.type"]
     assert {"LogAppendTime"} == {config["message.timestamp.type"] for config in ours}
     assert "delete" == transactions["cleanup.policy"] == letters["cleanup.policy"]
     assert "compact" == changelog["cleanup.policy"]
+    assert str(400 * 86_400_000) == labels["retention.ms"]
     assert "3600000" == changelog["min.compaction.lag.ms"]
     assert str(2 * 1024 * 1024) == letters["max.message.bytes"] == changelog["max.message.bytes"]
     ensure_topics(kafka, plans, 1)
 
 
-@pytest.mark.parametrize("which", range(5))
+@pytest.mark.parametrize("which", range(7))
 def test_partitions_must_be_as_many_everywhere(
     kafka: KafkaSettings, plans: list[TopicPlan], which: int
 ) -> None:

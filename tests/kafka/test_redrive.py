@@ -8,10 +8,11 @@ from confluent_kafka import Producer
 
 from streamapp.domain.dead_letter import DeadLetter, Reason
 from streamapp.kafka import redrive as module
-from streamapp.kafka.dead_letters import REDRIVEN, DeadLetterReader, Span
+from streamapp.kafka.dead_letters import REDRIVEN, DeadLetterReader
 from streamapp.kafka.metadata import TopicError
 from streamapp.kafka.redrive import Choice, Redriven, redrive
 from streamapp.kafka.settings import KafkaSettings, TopicSettings
+from streamapp.kafka.topic_reader import Span
 from tests.kafka.records import letter, read_all, write_letters
 
 pytestmark = pytest.mark.integration
