@@ -190,6 +190,24 @@ def test_bad_label_files_are_told_in_one_line(content: str, message: str, tmp_pa
     assert message in str(error)
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (("--from-topics", "sample:sparkov"), "--from-topics takes no FILE"),
+        (("--from-topics", "--partitions", "3"), "--from-topics takes no FILE and no --partitions"),
+        (("sample:sparkov", "--labels", "l.csv", "--labels-topic"), "give one of them"),
+        (("--labels-topic",), "give one FILE"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(
+    given: tuple[str, ...], message: str, tmp_path: Path
+) -> None:
+    """Before anything is read."""
+    error = invoke(*given, "--output", tmp_path / "m").exception
+    assert isinstance(error, UsageError)
+    assert message in str(error)
+
+
 def test_labels_are_those_of_one_recording(tmp_path: Path) -> None:
     """Ids of two recordings may be the same."""
     error = invoke(*SAMPLES, "--labels", "labels.csv", "--output", tmp_path).exception
