@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what the integration tests start for themselves and finds missing: Java and Maven (for
 # Apache Kafka, whose jars Maven fetches at the first start), PostgreSQL, Redis, ps, libfaketime (to
-# set the clock of one process), and Chromium with letters to draw (for the console). It starts none of them. Run again, it changes nothing.
+# set the clock of one process), Chromium with letters to draw (for the console), and Prometheus for its
+# promtool. It starts none of them. Run again, it changes nothing.
 set -euo pipefail
 
 readonly JAVA_MIN=17
@@ -25,6 +26,7 @@ command -v ps >/dev/null || missing+=(procps)
 compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null || missing+=(libfaketime)
 command -v chromium >/dev/null || command -v google-chrome >/dev/null ||
   missing+=(chromium fonts-dejavu-core)
+command -v promtool >/dev/null || missing+=(prometheus)
 [ ${#missing[@]} -eq 0 ] && exit 0
 
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
@@ -33,7 +35,7 @@ if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
     echo "  Debian's names: ${missing[*]}"
     echo "  on Debian or Ubuntu run: sudo $0"
     echo "  elsewhere install Java $JAVA_MIN or newer, Maven, PostgreSQL (initdb on PATH), Redis, ps," \
-      "libfaketime, Chromium"
+      "libfaketime, Chromium, promtool"
   } >&2
   exit 2
 fi

@@ -12,10 +12,13 @@ import pytest
 from hypothesis import settings
 
 from streamapp.broker import BrokerError, BrokerKind, LocalBroker
+from tests.leaks.session import pytest_runtest_logreport, told_nobody
 from tests.servers.kafka import GivenBroker, start_broker
 from tests.servers.postgres import start_postgres
 from tests.servers.redis import start_redis
 from tests.servers.server import Server
+
+__all__ = ["pytest_runtest_logreport", "told_nobody"]  # a hook and a fixture
 
 S = TypeVar("S")
 

@@ -66,7 +66,6 @@ class Figures:
         self.dead_letters_total += dead_letters
         self.verdicts_total += len(seen)
         for one in seen:
-            metrics.RISK_SCORE.observe(one.risk_score)
             second.severities[one.severity_rank] += 1
             second.scores[min(int(one.risk_score) // SCORE_BIN, _BINS - 1)] += 1
             second.cold_starts += one.is_cold_start

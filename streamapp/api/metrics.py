@@ -37,11 +37,6 @@ VERDICT_SECONDS: Final = Histogram(
     "From a transaction's intended sending to its verdict, committed and read.",
     buckets=(0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30),
 )
-RISK_SCORE: Final = Histogram(
-    "streamapp_api_risk_score_points",
-    "Risk scores of the verdicts read, 0 to 100.",
-    buckets=(5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 100),
-)
 FEED_LIVE: Final = Gauge(
     "streamapp_api_feed_live", "1 while the API reads verdicts as they come, else 0."
 )

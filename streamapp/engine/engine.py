@@ -14,6 +14,7 @@ from aiokafka.structs import ConsumerRecord
 
 from streamapp.engine import metrics
 from streamapp.engine.dead_letter_limit import DeadLetterLimit, DeadLetterLimitError
+from streamapp.engine.gauges import Gauges
 from streamapp.engine.hanging_transactions import StateAheadError, UndecidedWatch, settle
 from streamapp.engine.local_state import condemn, condemned, partition_directory
 from streamapp.engine.outside import Outside
@@ -74,6 +75,7 @@ class Engine:
         self._generation = -1
         self._committed: dict[int, int] = {}
         self._stall = StallWatch(settings.stall_timeout_s)
+        self._gauges = Gauges()
         self.failure: BaseException | None = None
 
     @property
@@ -116,7 +118,7 @@ class Engine:
         self._generation = generation
         self._committed.clear()
         self._stall.begin(asyncio.get_running_loop().time())
-        self._show_partitions()
+        self._gauges.show_owned(self._tasks, {p: self._stopped[p].reason for p in self._held_up()})
         metrics.REBALANCES.inc()
         log.info("partitions_assigned", partitions=self.partitions, stopped=self._held_up())
 
@@ -212,13 +214,6 @@ class Engine:
         metrics.PARTITION_STOPPED.labels(partition, error.reason).set(1)
         log.error("partition_stopped", partition=partition, reason=str(error))
 
-    def _show_partitions(self) -> None:
-        metrics.PARTITIONS.set(len(self._tasks))
-        metrics.PARTITION_STOPPED.clear()
-        for partition in self._held_up():
-            reason = self._stopped[partition].reason
-            metrics.PARTITION_STOPPED.labels(partition, reason).set(1)
-
     async def release(self) -> dict[int, int]:
         """Give all partitions back after a last checkpoint; the offsets that may be committed."""
         self._generation = -1
@@ -234,7 +229,8 @@ class Engine:
         for partition, outcome in zip(tasks, outcomes, strict=True):
             if isinstance(outcome, BaseException):
                 log.warning("last_checkpoint_failed", partition=partition, error=str(outcome))
-        self._show_partitions()
+        self._gauges.forget()
+        self._gauges.show_owned((), {})
         return self._unless_transactional(
             {p: task.committable for p, task in tasks.items() if task.committable is not None}
         )
@@ -356,8 +352,8 @@ class Engine:
             for p, task in self._tasks.items()
             if p not in self._stopped
         }
-        for partition, lag in lags.items():
-            metrics.LAG_RECORDS.labels(partition).set(lag)
+        self._gauges.show_lag(lags, {p: task.newest_ms for p, task in self._tasks.items()})
+        self._gauges.show_state({p: self._directory(p) for p in self._tasks})
         metrics.READY.set(self.is_ready)
         done = {p: task.committable for p, task in self._tasks.items()}
         now_s, is_waiting = asyncio.get_running_loop().time(), any(lags.values())

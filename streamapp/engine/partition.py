@@ -108,6 +108,8 @@ class PartitionTask:
         self._step = asyncio.Lock()
         self._snapshot_taken = asyncio.Event()
         self._failure: Exception | None = None
+        #: The time that the newest record scored bears; None before the first.
+        self.newest_ms: int | None = None
         metrics.HALF_SPACE_ORDER.labels(source.partition).set(math.nan)  # until a window is full
 
     @property
@@ -172,6 +174,7 @@ class PartitionTask:
 
     async def _score(self, fresh: Sequence[ConsumerRecord]) -> ScoredBatch:
         started = time.perf_counter()
+        _note_wait(fresh)
         records = Records(
             self.source,
             [record.key for record in fresh],
@@ -186,7 +189,9 @@ class PartitionTask:
             self._state.clock.time_ms / 1000
         )
         metrics.CACHED_PROFILES.labels(self.source.partition).set(len(self._table))
-        await self._append(fresh, scored)
+        with metrics.STAGE_SECONDS.labels("output").time():
+            await self._append(fresh, scored)
+        self.newest_ms = fresh[-1].timestamp
         return scored
 
     async def _append(self, found: Sequence[ConsumerRecord], scored: ScoredBatch) -> None:
@@ -243,6 +248,7 @@ class PartitionTask:
 
     async def _make_durable(self) -> int:
         """Log, then store, then the offset; the number of profiles written."""
+        started = time.perf_counter()
         async with self._step:
             self._raise_failure()  # of the batch this has waited for
             snapshot = self._table.snapshot()
@@ -251,11 +257,16 @@ class PartitionTask:
             self._output.cut()
             self._snapshot_taken.set()
         items = [*snapshot.items, (PARTITION_STATE_KEY, state)]
+        taken = time.perf_counter()
         last = await self._output.commit(items, offset + 1)
+        committed = time.perf_counter()
         self._write_store(items, last)
         self._table.release(snapshot)
         assert offset > self._checkpointed, "checkpoints only move forward"
         self._checkpointed = offset
+        metrics.note_stage("snapshot", taken - started)
+        metrics.note_stage("commit", committed - taken)
+        metrics.note_stage("store", time.perf_counter() - committed)
         return len(snapshot.items)
 
     def _write_store(self, items: Sequence[tuple[bytes, bytes]], last: int) -> None:
@@ -301,6 +312,12 @@ def _stored_state(source: SourcePartition, store: Store, model: ModelArtifact) -
     return state
 
 
+def _note_wait(fresh: Sequence[ConsumerRecord]) -> None:
+    """Of the oldest; its time is of another clock, so it may lie ahead of ours, or be unknown."""
+    if fresh[0].timestamp > 0:
+        metrics.note_stage("wait", max(0.0, time.time() - fresh[0].timestamp / 1000))
+
+
 def _carried_headers(record: ConsumerRecord) -> list[Header]:
     """Each of `CARRIED_HEADERS` once at most, the first that is there and not too long."""
     carried: dict[str, bytes] = {}
@@ -342,6 +359,7 @@ def _count(partition: int, records: int, scored: ScoredBatch, seconds: float) ->
         metrics.VERDICTS.labels(SEVERITIES[code].value).inc(count)
     for letter in scored.dead_letters:
         metrics.DEAD_LETTERS.labels(letter.rejected.reason.value).inc()
+    metrics.RISK_SCORE.observe_all(scored.risks)
     metrics.LATE_EVENTS.inc(scored.late)
     metrics.DUPLICATES.inc(scored.duplicates)
     metrics.FENCED_EVENTS.inc(scored.fenced)

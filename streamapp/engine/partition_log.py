@@ -11,6 +11,7 @@ import numpy as np
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import IncompatibleBrokerVersion
 
+from streamapp.engine import metrics
 from streamapp.engine.outbox import ANSWER_TIMEOUT_S, RECORD_BYTES_MAX, Outbox, answered, confirm
 from streamapp.engine.record_batch import Messages, encoded_headers
 from streamapp.engine.store import PARTITION_STATE_KEY
@@ -233,6 +234,7 @@ class ExactlyOnceLog:
         """Abort a transaction made for it: it takes along what hangs of earlier ones."""
         assert self._producer is not None
         assert self._outbox is not None
+        metrics.TRANSACTIONS_ABORTED.labels("settling").inc()
         await answered(self._producer.begin_transaction)
         for topic, one in messages.items():
             await self._outbox.send(topic, [one])
@@ -243,6 +245,9 @@ class ExactlyOnceLog:
         """Stop the producer; an open transaction is aborted by the next owner's `open`."""
         if self._outbox is not None:
             await self._outbox.close()
+        if self._is_begun:
+            self._is_begun = False
+            metrics.TRANSACTIONS_ABORTED.labels("unfinished").inc()
         if self._producer is not None:
             producer, self._producer = self._producer, None
             await answered(producer.stop)

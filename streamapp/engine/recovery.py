@@ -70,8 +70,12 @@ class _Progress:
     unsound: dict[bytes, tuple[int, _Problem]] = field(default_factory=dict)
 
     @property
+    def remaining(self) -> int:
+        return max(self.end - self.offset - 1, 0)
+
+    @property
     def is_done(self) -> bool:
-        return self.offset + 1 >= self.end
+        return self.remaining == 0
 
 
 def mend(partition: int) -> str:
@@ -221,7 +225,9 @@ class _Recovery:
                 continue
             self._consumer.seek(tp, first)
             store = stores[partition]
-            self._progress[tp] = _Progress(store, first - 1, ends[tp], is_fenced, source_id)
+            progress = _Progress(store, first - 1, ends[tp], is_fenced, source_id)
+            self._progress[tp] = progress
+            metrics.RECOVERY_REMAINING.labels(partition).set(progress.remaining)
 
     async def follow(self) -> None:
         """Apply records until every partition is at its end or refused."""
@@ -255,6 +261,7 @@ class _Recovery:
                 progress = self._progress[tp]
                 progress.offset = max(progress.offset, position - 1)
                 self._on_progress(tp.partition, progress.offset + 1, progress.end)
+                metrics.RECOVERY_REMAINING.labels(tp.partition).set(progress.remaining)
         return moved
 
     def _try(self, tp: TopicPartition, step: Callable[[], None]) -> bool:

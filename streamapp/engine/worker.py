@@ -31,7 +31,8 @@ from streamapp.kafka.settings import KafkaSettings, TopicSettings
 from streamapp.kafka.topic_ids import TopicIds
 from streamapp.kafka.topics import ensure_topics, worker_topics
 from streamapp.scoring import Pipeline
-from streamapp.scoring.artifact import ModelArtifact
+from streamapp.scoring.artifact import MANIFEST, ModelArtifact
+from streamapp.scoring.default_model import default_model_dir
 from streamapp.scoring.half_space_trees import state_bytes
 from streamapp.scoring.policy import Policy
 
@@ -66,6 +67,7 @@ def run(plan: WorkerPlan) -> int:
     ensure_topics(plan.kafka, worker_topics(topics, plan.changelog), topics.replication_factor)
     settled = asyncio.run(_settled(plan))
     keep_freed_memory()
+    _show_model(plan)
     warm_up(plan.model)
     return asyncio.run(_run(settled))
 
@@ -75,6 +77,12 @@ async def _settled(plan: WorkerPlan) -> WorkerPlan:
     source = plan.topics.name("transactions")
     guarantee = await chosen_guarantee(plan.settings, plan.kafka.aiokafka(), source)
     return replace(plan, settings=plan.settings.model_copy(update={"guarantee": guarantee}))
+
+
+def _show_model(plan: WorkerPlan) -> None:
+    metrics.MODEL_INFO.labels(plan.model.version).set(1)
+    manifest = (plan.settings.model_dir or default_model_dir()) / MANIFEST
+    metrics.MODEL_WRITTEN.set(manifest.stat().st_mtime)
 
 
 def warm_up(model: ModelArtifact) -> None:
@@ -88,7 +96,6 @@ def warm_up(model: ModelArtifact) -> None:
     ]
     Pipeline(model, Policy(explain_severity=Severity.LOW)).score(events)
     view(seal_all(empty_profiles(1), np.zeros(1, np.int64))[0])
-    metrics.MODEL_INFO.labels(model.version).set(1)
     gc.collect()
     gc.freeze()
     # The thread that fetches hands over every few ms; by default it would wait 5 ms for each turn.

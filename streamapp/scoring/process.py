@@ -41,7 +41,8 @@ class ScoredBatch:
     """The outcome of a batch, in offset order.
 
     rows: index of each verdict's record; payloads (verdict v1 in JSON) and severities
-    (0 LOW to 3 CRITICAL) run beside it. refused_rows: index of each dead letter's record.
+    (0 LOW to 3 CRITICAL) run beside it. risks: the scores of those that are no duplicates.
+    refused_rows: index of each dead letter's record.
     touched: slots whose profile changed, each once. crowding: events that taught the half-space
     trees nothing, for their user had taught enough. orders: that of each window the trees filled.
     """
@@ -49,6 +50,7 @@ class ScoredBatch:
     rows: list[int]
     payloads: ByteColumn
     severities: list[int]
+    risks: NDArray[np.float64]
     dead_letters: list[DeadLetter]
     refused_rows: list[int]
     touched: NDArray[np.int64]
@@ -103,6 +105,7 @@ def process(
         rows=rows,
         payloads=payloads,
         severities=severities,
+        risks=risk.risk,
         dead_letters=batch.dead_letters,
         refused_rows=batch.refused_rows,
         touched=np.unique(slots[applied]),

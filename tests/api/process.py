@@ -68,8 +68,11 @@ class ApiProcess:
         return {"Authorization": f"Bearer {key}"} if key else {}
 
     def get(self, path: str, key: str) -> httpx.Response:
-        """One answer."""
-        return httpx.get(f"{self.url}{path}", headers=self.bearer(key), timeout=30)
+        """One answer. Metrics are kept."""
+        answer = httpx.get(f"{self.url}{path}", headers=self.bearer(key), timeout=30)
+        if path == "/metrics":
+            self.log.with_suffix(".metrics").write_text(answer.text, encoding="utf-8")
+        return answer
 
     def await_answer(self, path: str, status: int, key: str = "") -> None:
         """Return when this path answers so."""

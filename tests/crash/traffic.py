@@ -17,7 +17,7 @@ from streamapp.kafka.metadata import QUIET
 from streamapp.kafka.settings import KafkaSettings
 from streamapp.replay.encode import FIELDS, encode_columns, rfc3339_column
 from streamapp.replay.reader import RecordedBatch, recorded
-from streamapp.replay.sample import sample
+from tests.leaks.marks import payments
 
 #: Each recorded user stands for this many, so that a run touches some 4,000 profiles.
 SPREAD: Final = 8
@@ -38,7 +38,7 @@ def workload() -> Iterator[RecordedBatch]:
     """Endless batches, the same in every run: good, repeated and damaged messages."""
     for turn in count():
         batches = (
-            _spread(one, turn) for one in recorded(sample("handbook"), batch_rows=BATCH_ROWS)
+            _spread(one, turn) for one in recorded(payments("handbook"), batch_rows=BATCH_ROWS)
         )
         yield from with_damaged(batches, after=5)
 

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 import yaml
-from prometheus_client import REGISTRY
+from prometheus_client import Counter, Gauge, Histogram
+
+from tests.deploy.promql import SCRAPED, Asked, answer_labels, asked, parsed
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY.parent / "docker-compose.yml").read_text("utf-8"))
@@ -37,23 +39,69 @@ def _queries() -> dict[str, str]:
     return panels | alerts
 
 
-def _metrics() -> set[str]:
-    """Names of all series our processes can have."""
-    for module in _MODULES:
-        importlib.import_module(module)
-    names = set()
-    for family in REGISTRY.collect():
-        suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}
-        names |= {family.name + suffix for suffix in suffixes.get(family.type, [""])}
-    return names
+def _labels() -> dict[str, frozenset[str]]:
+    """All series our processes can have, each with the labels of its own."""
+    labels = {"up": frozenset[str]()}
+    for name in _MODULES:
+        for metric in vars(importlib.import_module(name)).values():
+            if isinstance(metric, Gauge | Counter | Histogram):
+                own = frozenset(metric._labelnames)
+                [family] = metric.describe()
+                suffixes = {"counter": ["_total"], "histogram": ["_sum", "_count"]}
+                for suffix in suffixes.get(family.type, [""]):
+                    labels[family.name + suffix] = own
+                if family.type == "histogram":
+                    labels[f"{family.name}_bucket"] = own | {"le"}
+    return labels
+
+
+LABELS = _labels()
 
 
 @pytest.mark.parametrize(("place", "query"), sorted(_queries().items()))
-def test_queries_use_metrics_that_exist(place: str, query: str) -> None:
-    """A renamed metric breaks this test, not the dashboard of whoever is on call."""
-    used = set(re.findall(r"\bstreamapp_\w+", query))
-    assert used or "up" in query
-    assert set() == used - _metrics()
+def test_queries_ask_for_what_exists(place: str, query: str) -> None:
+    """A renamed metric or label breaks this test, not the dashboard of whoever is on call."""
+    wanted = set(asked(parsed(query)))
+    assert wanted
+    assert [] == [one for one in wanted if not _is_there(one)]
+
+
+def _is_there(one: Asked) -> bool:
+    if one.series not in LABELS:
+        return False
+    return one.label is None or one.label in LABELS[one.series] | SCRAPED
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "sum(streamapp_redy)",
+        'streamapp_lag_records{particion="0"}',
+        "sum by (reson) (streamapp_dead_letters_total)",
+        "sum by (le) (streamapp_batch_seconds_count)",
+    ],
+)
+def test_what_is_not_there_is_found(query: str) -> None:
+    """Misspelt series and labels, and one that only another series of the metric has."""
+    assert [one for one in asked(parsed(query)) if not _is_there(one)]
+
+
+def test_texts_name_labels_of_their_answers() -> None:
+    """An alert's text and a panel's legend fill in only what the query's answer has."""
+    texts = [
+        (rule["expr"], rule["annotations"]["summary"], r"\$labels\.(\w+)")
+        for group in RULES["groups"]
+        for rule in group["rules"]
+    ]
+    texts += [
+        (target["expr"], target["legendFormat"], r"{{\s*(\w+)\s*}}")
+        for panel in DASHBOARD["panels"]
+        for target in panel["targets"]
+    ]
+    named = [(query, set(re.findall(pattern, text))) for query, text, pattern in texts]
+    assert sum(bool(labels) for _, labels in named) > 15
+    for query, labels in named:
+        assert set() == labels - answer_labels(parsed(query), LABELS), query
 
 
 def test_every_alert_has_a_runbook() -> None:

@@ -27,12 +27,12 @@ from streamapp.kafka.settings import KafkaSettings, TopicSettings
 from streamapp.kafka.topics import ensure_topics, worker_topics
 from streamapp.replay.producer import send
 from streamapp.replay.reader import recorded
-from streamapp.replay.sample import sample
 from streamapp.replay.schedule import FixedRate
 from streamapp.scoring.artifact import ModelArtifact
 from streamapp.scoring.pipeline import Pipeline
 from tests.engine.worker_process import WorkerProcess
 from tests.kafka.records import read_all
+from tests.leaks.marks import payments
 
 PARTITIONS = 4
 ANSWER_TIMEOUT_S = 120.0
@@ -134,7 +134,7 @@ class Deployment:
     def replay(self, rows: int) -> None:
         """Send the first rows of the sample, and wait for their acknowledgement."""
         sent = send(
-            recorded(sample(), limit=rows),
+            recorded(payments(), limit=rows),
             kafka=self.kafka,
             topic=self.topics.name("transactions"),
             flush_timeout_s=60.0,
@@ -149,7 +149,7 @@ class Deployment:
 
         def run() -> None:
             sent = send(
-                recorded(sample()),
+                recorded(payments()),
                 kafka=self.kafka,
                 topic=self.topics.name("transactions"),
                 schedule=FixedRate(per_s),
@@ -282,8 +282,10 @@ class Deployment:
         return "\n".join(worker.log.read_text()[-1500:] for worker in self._workers)
 
     def close(self) -> None:
-        """End what still runs."""
+        """End what still runs, its last metrics kept."""
         for worker in self._workers:
+            if worker.is_alive and worker.logged("health_served"):
+                worker.get("/metrics")
             worker.close()
         self._watcher.close()
 

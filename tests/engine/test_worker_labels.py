@@ -19,10 +19,10 @@ from streamapp.lifecycle.training import Reference, flag_amounts, read_reference
 from streamapp.replay.brokerless import records_of
 from streamapp.replay.label_file import read_labels
 from streamapp.replay.reader import recorded
-from streamapp.replay.sample import sample
 from streamapp.scoring.artifact import ModelArtifact, load, save
 from streamapp.scoring.json_rows import DECIMALS
 from tests.engine.deployment import Deployment, assert_undisturbed
+from tests.leaks.marks import payments
 
 pytestmark = pytest.mark.integration
 
@@ -70,7 +70,7 @@ def said(outcome: tuple[int, str], words: str) -> tuple[int, bool]:
 def read_files(deployment: Deployment) -> Reference:
     """The reference of the recording."""
     topic, partitions = deployment.topics.name("transactions"), deployment.topics.partitions
-    return read_reference([records_of(recorded(sample(), limit=ROWS), topic, partitions)])
+    return read_reference([records_of(recorded(payments(), limit=ROWS), topic, partitions)])
 
 
 def recomputed(fed: ModelArtifact, deployment: Deployment) -> dict[tuple[int, int], list[float]]:
@@ -89,7 +89,7 @@ def recomputed(fed: ModelArtifact, deployment: Deployment) -> dict[tuple[int, in
 
 def write_labels(path: Path) -> Path:
     """A label for each payment, known an hour later: one merchant in thirty is bad."""
-    table = pq.read_table(sample(), columns=["tx_id", "user_id", "merchant_id", "timestamp"])
+    table = pq.read_table(payments(), columns=["tx_id", "user_id", "merchant_id", "timestamp"])
     table = table.slice(0, ROWS)
     bad = [name_hash(str(one)) % 30 == 0 for one in table["merchant_id"].to_pylist()]
     known = pc.add(table["timestamp"], pa.scalar(3_600_000, pa.duration("ms")))

@@ -6,10 +6,10 @@ from confluent_kafka import Producer
 from streamapp.broker.waiting import wait_until
 from streamapp.replay.brokerless import score_recorded
 from streamapp.replay.reader import recorded
-from streamapp.replay.sample import sample
 from streamapp.scoring.artifact import ModelArtifact
 from tests.engine.deployment import Deployment, assert_undisturbed, report
 from tests.engine.worker_process import WorkerProcess
+from tests.leaks.marks import payments
 
 pytestmark = pytest.mark.integration
 
@@ -49,7 +49,7 @@ def test_batch_size_changes_nothing(
     found = deployment.found(rows)
     end([worker])
     brokerless = score_recorded(
-        recorded(sample(), limit=rows),
+        recorded(payments(), limit=rows),
         shipped_model,
         topic=deployment.topics.name("transactions"),
         partitions=deployment.topics.partitions,
@@ -106,7 +106,7 @@ def test_transactions_of_upstream_are_read_when_committed(
     """Aborted payments have no verdict, and markers at the end are no lag that keeps waiting."""
     deployment.make_topics()
     topic = deployment.topics.name("transactions")
-    [batch] = recorded(sample(), limit=200, batch_rows=200)
+    [batch] = recorded(payments(), limit=200, batch_rows=200)
     producer = Producer({**deployment.kafka.librdkafka(), "transactional.id": f"{topic}-upstream"})
     producer.init_transactions(30)
     for first, last, is_kept in ((0, 80, True), (80, 120, False), (120, 200, True)):

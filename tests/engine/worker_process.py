@@ -74,11 +74,14 @@ class WorkerProcess:
         )
 
     def get(self, path: str) -> tuple[int, str]:
-        """Status and text of one HTTP answer; 0 where there is none."""
+        """Status and text of one HTTP answer; 0 where there is none. Metrics are kept."""
         port = self.logged("health_served")[0]["port"]
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=2) as answer:
-                return int(answer.status), answer.read().decode()
+                text = answer.read().decode()
+                if path == "/metrics":
+                    self.log.with_suffix(".metrics").write_text(text, encoding="utf-8")
+                return int(answer.status), text
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
         except (urllib.error.URLError, OSError):
