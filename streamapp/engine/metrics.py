@@ -141,6 +141,7 @@ _OF_A_PARTITION: Final = (
 # A count that has never been shown can't be seen to rise.
 for _reason in ("unfinished", "settling"):
     TRANSACTIONS_ABORTED.labels(_reason)
+QUESTIONS.labels("200")
 
 
 def forget_partitions() -> None:
