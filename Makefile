@@ -135,6 +135,10 @@ bench-restart: setup test-servers ## measure recovery and first verdict with a m
 bench-scale: setup test-servers ## measure more workers, more users, skew and growth of state (ARGS="--quick")
 	@$(BIN)/python -m benchmarks.scale $(ARGS)
 
+.PHONY: bench-labels
+bench-labels: setup test-servers ## measure throughput with and without labels and reasons (ARGS="--quick")
+	@$(BIN)/python -m benchmarks.labels_throughput $(ARGS)
+
 .PHONY: bench-micro
 bench-micro: setup ## measure each stage alone beside the library it replaces (ARGS="--rounds 9")
 	@$(BIN)/python -m benchmarks.micro $(ARGS)

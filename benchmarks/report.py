@@ -26,8 +26,8 @@ def write(
     path = output or RESULTS / f"{name}.json"
     report = {
         **figures,
-        "settings": settings
-        | {"partitions": stand.partitions, "model": load(default_model_dir()).version},
+        "settings": {"partitions": stand.partitions, "model": load(default_model_dir()).version}
+        | settings,
         "broker": stand.broker,
         "machine": machine(),
         "versions": versions(),

@@ -11,6 +11,7 @@ with the check that there is one verdict for each payment. docs/performance.md s
 
 import sys
 import tempfile
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
@@ -82,7 +83,8 @@ def main(
                 if backlog:
                     found.append(_measure_backlog(stand, prefix, one, crowd, backlog))
                 else:
-                    found.append(_measure(stand, prefix, one, crowd, rate, lasting[one]))
+                    worker = {"guarantee": one}
+                    found.append(measure(stand, prefix, worker, crowd, rate, lasting[one]))
                 _tell(found[-1], number)
     settings = {"runs": runs, "seconds": lasting, "crowd": crowd, "rate": rate, "backlog": backlog}
     medians = {one: _medians([run for run in found if run.guarantee == one]) for one in guarantee}
@@ -90,21 +92,27 @@ def main(
     _print(medians, conditions(stand, runs))
 
 
-def _measure(
-    stand: Stand, prefix: str, guarantee: str, crowd: Crowd, rate: float, seconds: float
+def measure(
+    stand: Stand,
+    prefix: str,
+    settings: Mapping[str, str],
+    crowd: Crowd,
+    rate: float,
+    seconds: float,
 ) -> Run:
+    """One worker with these settings, its guarantee among them; rate 0: all it takes."""
     per_s = rate or _PER_S_MAX
     with stand.session(
         prefix,
         crowd=crowd,
         rows_max=int((seconds + SKIP_S) * per_s),
         stamped=False,
-        settings={"guarantee": guarantee},
+        settings=settings,
     ) as session:
         session.warm_up()
         before = worker_metrics.read(session.port())
         _, used = session.send(rate=rate, seconds=seconds + SKIP_S, skip_s=SKIP_S)
-        return _figures(session, guarantee, used, before)
+        return _figures(session, settings["guarantee"], used, before)
 
 
 def _measure_backlog(stand: Stand, prefix: str, guarantee: str, crowd: Crowd, rows: int) -> Run:

@@ -94,6 +94,7 @@ def _run(
         load(model or settings.worker.model_dir or default_model_dir()),
         Policy(
             anomaly_severity=settings.topics.anomaly_severity,
+            explain_severity=settings.worker.explain_severity,
             time_zone=settings.worker.time_zone,
         ),
         topic=topic or settings.topics.name("transactions"),

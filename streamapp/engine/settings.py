@@ -5,6 +5,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
+from streamapp.domain.verdict import Severity
+
 Guarantee = Literal["exactly_once", "at_least_once"]
 GuaranteeWish = Literal["auto", "exactly_once", "at_least_once"]
 
@@ -24,6 +26,9 @@ class WorkerSettings(BaseModel):
     state_dir: Path = Path(".streamapp/state")
     #: The model artifact; empty means the one shipped with the package.
     model_dir: Path | None = None
+    #: From this severity on a verdict carries reasons, of which each costs more than scoring;
+    #: null: none does.
+    explain_severity: Severity | None = Severity.MEDIUM
     #: Time zone for hours and weekdays, as an IANA name.
     time_zone: str = "UTC"
     #: Records of one partition scored at once. Over 1,024 the caches of the CPU lose; under 64

@@ -109,7 +109,11 @@ def _engine(plan: WorkerPlan) -> Engine:
     names = OutputTopics(
         topics.name("verdicts"), topics.name("anomalies"), topics.name("dead_letters")
     )
-    policy = Policy(anomaly_severity=topics.anomaly_severity, time_zone=plan.settings.time_zone)
+    policy = Policy(
+        anomaly_severity=topics.anomaly_severity,
+        explain_severity=plan.settings.explain_severity,
+        time_zone=plan.settings.time_zone,
+    )
     profiles_max = plan.settings.checkpoint_profiles_max
     if plan.settings.guarantee == "at_least_once":
         masses = state_bytes(plan.model.half_space_trees)

@@ -172,7 +172,9 @@ class VerdictWriter:
         risk: RiskBlock,
     ) -> ByteColumn:
         """Reasons of the events severe enough for them, an empty list for the others."""
-        chosen = np.flatnonzero(risk.severity >= self.policy.explain_severity.rank)
+        least = self.policy.explain_severity
+        is_chosen = risk.severity >= (len(SEVERITIES) if least is None else least.rank)
+        chosen = np.flatnonzero(is_chosen)
         texts = [b"[]"]
         if len(chosen) > 0:
             shares = contributions(risk, chosen, self.model).tolist()

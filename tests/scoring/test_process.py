@@ -3,6 +3,7 @@
 import json
 
 import jsonschema
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -221,6 +222,18 @@ def test_anomalies_start_at_the_severity_asked_for(
     short = Traffic(stream.keys[:400], stream.values[:400])
     for verdict in run(short, model, [256], Policy(anomaly_severity=severity)).verdicts():
         assert (verdict.severity.rank >= severity.rank) == verdict.is_anomaly
+
+
+def test_reasons_start_at_the_severity_asked_for(stream: Traffic, model: ModelArtifact) -> None:
+    """None asks for none; the rest of a verdict is the same."""
+    short = Traffic(stream.keys[:1_000], stream.values[:1_000])
+    from_high = run(short, model, [256], Policy(explain_severity=Severity.HIGH)).verdicts()
+    without = run(short, model, [256], Policy(explain_severity=None)).verdicts()
+    explained = [bool(verdict.reasons) for verdict in from_high]
+    assert any(explained)
+    assert explained == [verdict.severity.rank >= 2 for verdict in from_high]
+    bare = [msgspec.structs.replace(verdict, reasons=[]) for verdict in from_high]
+    assert bare == without
 
 
 @pytest.mark.parametrize(
