@@ -157,10 +157,22 @@ simulate: setup ## simulate crashes of the checkpoint protocol (SEEDS=20000 FIRS
 	@$(BIN)/python -m tests.simulation.campaign --seeds $(SEEDS) --first $(FIRST) $(if $(REPORT),--report "$(REPORT)")
 
 .PHONY: quality
-quality: setup ## measure detection on both development sets, some 20 minutes; ARGS="--label-days 0" five minutes (DATA=directory)
+quality: setup ## measure detection on both development sets, some 12 minutes; ARGS="--label-days 0" five minutes (DATA=directory)
 	@$(BIN)/streamapp evaluate --test "$(DATA)/handbook_dev.parquet" --from 2018-06-05 $(ARGS)
 	@$(BIN)/streamapp evaluate --test "$(DATA)/sparkov_dev.parquet" --from 2020-01-01 $(ARGS)
 	@$(BIN)/streamapp evaluate --test "$(DATA)/handbook_dev.parquet" --from 2018-07-25 --protocol handbook $(ARGS)
+
+.PHONY: quality-results
+quality-results: setup ## the same into benchmarks/results, and the tables of docs made of it, some 12 minutes (DATA=directory)
+	@$(BIN)/streamapp evaluate --json --test "$(DATA)/handbook_dev.parquet" --from 2018-06-05 > benchmarks/results/quality_handbook.json
+	@$(BIN)/streamapp evaluate --json --test "$(DATA)/sparkov_dev.parquet" --from 2020-01-01 > benchmarks/results/quality_sparkov.json
+	@$(BIN)/streamapp evaluate --json --test "$(DATA)/handbook_dev.parquet" --from 2018-07-25 --protocol handbook > benchmarks/results/quality_book.json
+	@$(MAKE) --no-print-directory tables
+
+.PHONY: drift
+drift: setup ## join both opinions on generated traffic whose fraud turns, some 5 minutes (TRAFFICS=2)
+	@$(BIN)/python -m tests.drift.replay --seeds $(or $(TRAFFICS),2) --report benchmarks/results/drift.json
+	@$(MAKE) --no-print-directory tables
 
 .PHONY: attack
 attack: setup ## replay packed frauds against the half-space trees, guards off and on (ARGS="--sample handbook")

@@ -233,7 +233,7 @@ class EventScorer:
             risk=np.zeros(1),
             severity=np.zeros(1, np.int8),
             half_space=scores,
-            unaided=np.zeros(1),
+            ensemble_log_p=np.zeros(1),
         )
         [shares] = contributions(block, _ONE_SLOT, self._model).tolist()
         return reasons(Facts(transaction, features, self._typical[0].tolist()), shares)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Final
 
-from benchmarks.tables import campaigns, peers, performance, readme
+from benchmarks.tables import campaigns, peers, performance, quality, readme
 from benchmarks.tables.blocks import Tables
 
 ROOT: Final = Path(__file__).parents[2]
@@ -15,4 +15,5 @@ PAGES: Final[dict[Path, Tables]] = {
     DOCS / "peers.md": peers.TABLES,
     DOCS / "exactly-once.md": campaigns.TABLES,
     DOCS / "stress.md": campaigns.TABLES,
+    DOCS / "quality.md": quality.TABLES,
 }

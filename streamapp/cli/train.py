@@ -191,7 +191,7 @@ def _trained(
 ) -> tuple["ModelArtifact", list[int], list["TrainingFile"]]:
     from streamapp.lifecycle.training import reference_severities, train
 
-    windows = None
+    context = None
     with _progress(recipe) as (advance, say):
         reference, sources = (
             _logged(recipe, settings, advance) if recipe.from_topics else _read(recipe, advance)
@@ -202,8 +202,8 @@ def _trained(
             reference, seed=recipe.seed, description=recipe.description, inputs=recipe.inputs
         )
         if labels is not None:
-            model, windows = _learned(recipe, labels, model, reference)
-        severities = reference_severities(model, reference, windows)
+            model, context = _learned(recipe, labels, model, reference)
+        severities = reference_severities(model, reference, context)
     return model, severities, sources
 
 
@@ -261,7 +261,7 @@ def _labels(recipe: _Recipe, settings: "Settings") -> "Labels | None":
 def _learned(
     recipe: _Recipe, labels: "Labels", model: "ModelArtifact", reference: "Reference"
 ) -> tuple["ModelArtifact", "NDArray[np.float64]"]:
-    """The model with a supervised part, and the risk windows of the reference."""
+    """The model with a supervised part, and the context of the reference."""
     from streamapp.lifecycle.labelled_training import learn_labels
 
     delay_ms = duration_ms("--label-delay", recipe.label_delay)
@@ -273,7 +273,7 @@ def _learned(
         f" contradicting, {counts.late:,} late",
         err=True,
     )
-    return learned.model, learned.windows
+    return learned.model, learned.context
 
 
 class _Source:

@@ -7,24 +7,24 @@ from numpy.typing import NDArray
 
 from streamapp.features.contract import DAY_MS
 from streamapp.lifecycle.labels import LabelCounts, Labels, join, payment_keys
-from streamapp.lifecycle.risk_ledger import RiskLedger, days_of, windows_of
+from streamapp.lifecycle.risk_ledger import RiskLedger, contexts_of, days_of
 from streamapp.lifecycle.supervised_training import (
     DEFAULT_SETTINGS,
     LabelledRows,
     SupervisedSettings,
     train_supervised,
 )
-from streamapp.lifecycle.training import Reference, TrainingError, reference_risks
+from streamapp.lifecycle.training import Reference, TrainingError, reference_opinions
 from streamapp.scoring.artifact import ModelArtifact
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledModel:
-    """The model, what became of the labels, and the risk windows (n, w) of the reference."""
+    """The model, what became of the labels, and the context (n, c) of the reference."""
 
     model: ModelArtifact
     counts: LabelCounts
-    windows: NDArray[np.float64]
+    context: NDArray[np.float64]
 
 
 def learn_labels(
@@ -47,15 +47,14 @@ def learn_labels(
     ledger = RiskLedger(days_of(delay_ms))
     payment, known_ms, change = opinions.fraud_changes()
     ledger.add_fraud_changes(reference.time_ms[payment], reference.names[payment], known_ms, change)
-    windows = windows_of(ledger, reference.time_ms, reference.names)
+    context = contexts_of(ledger, reference.time_ms, reference.names)
     supervised = train_supervised(
         LabelledRows(
-            inputs=np.hstack([reference.rows, windows]),
+            inputs=np.hstack([reference.rows, context]),
             known=opinions.at(now_ms),
-            users=reference.users,
             time_ms=reference.time_ms,
             is_reference=np.ones(len(reference.rows), np.bool_),
-            ensemble=reference_risks(model, reference),
+            ensemble_log_p=reference_opinions(model, reference).ensemble_log_p,
         ),
         table=ledger.table(now_ms // DAY_MS),
         windows_delay_days=days_of(delay_ms),
@@ -67,4 +66,4 @@ def learn_labels(
             f"fewer than {settings.frauds_min} payments are known as fraud by the end of the"
             " traffic: give more traffic with labels, or train without --labels"
         )
-    return LabelledModel(replace(model, supervised=supervised), opinions.counts, windows)
+    return LabelledModel(replace(model, supervised=supervised), opinions.counts, context)

@@ -77,9 +77,8 @@ def _supervised(model: ModelArtifact) -> str:
         day=str(np.datetime64(table.day, "D")),
         fed=f"{made.supervised_average_precision:.3f}",
         free=f"{made.ensemble_average_precision:.3f}",
-        leads="The verdict's risk is its own"
-        if model.supervised.leads
-        else "It was not better, so the verdict's risk stays the ensemble's",
+        weight=f"{np.exp(model.supervised.caution):.3g}",
+        joined=f"{made.verdict_average_precision:.3f}",
         settings="\n".join(f"| {name} | {value} |" for name, value in made.hyperparameters.items()),
     )
 
@@ -93,8 +92,10 @@ windows of merchants, categories and devices: traffic and known frauds of 1, 7 a
 fraud, each with the windows of its own day. It serves with the windows of {day}, which grow old:
 train again every day or week.
 
-On the newest payments with labels, average precision of such a model trained on the older ones is
-{fed}, the ensemble's {free}. {leads}.
+The verdict's risk is of what it and the ensemble say, which speaks for fraud of kinds that labels
+don't know; the ensemble's tail share counts {weight} times what it is. On the newest payments with
+labels, average precision of such a model trained on the older ones is {fed}, the ensemble's {free},
+and of both together {joined}.
 
 | setting | value |
 |---|---|

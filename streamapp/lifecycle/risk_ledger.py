@@ -11,11 +11,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from streamapp.features.context import CONTEXT_NAMES, context
 from streamapp.features.contract import DAY_MS
 from streamapp.features.risk_windows import (
     LONGEST_RISK_WINDOW,
     RISK_KINDS,
-    RISK_NAMES,
     RISK_WINDOWS,
     RiskTable,
 )
@@ -149,20 +149,21 @@ class RiskLedger:
         return names, np.stack([*traffic, *shares], axis=1)
 
 
-def windows_of(
+def contexts_of(
     ledger: RiskLedger, time_ms: NDArray[np.int64], hashes: NDArray[np.uint32]
 ) -> NDArray[np.float64]:
-    """The windows (n, w) of payments that follow those entered; they are entered on the way.
+    """The contexts (n, c) of payments that follow those entered; they are entered on the way.
 
     A payment that comes late is looked up in the table that is in force.
     """
-    windows = np.zeros((len(time_ms), len(RISK_NAMES)))
+    contexts = np.zeros((len(time_ms), len(CONTEXT_NAMES)))
     days = time_ms // DAY_MS
     for day in np.unique(days).tolist():
         rows = np.flatnonzero(days == day)
-        windows[rows] = ledger.table(max(day, ledger.day)).look_up(hashes[rows])
+        table = ledger.table(max(day, ledger.day))
+        contexts[rows] = context(table, time_ms[rows], hashes[rows])
         ledger.add_payments(time_ms[rows], hashes[rows])
-    return windows
+    return contexts
 
 
 def days_of(delay_ms: int) -> int:

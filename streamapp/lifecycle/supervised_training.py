@@ -1,8 +1,9 @@
-"""From payments with labels to a supervised model that is calibrated and compared.
+"""From payments with labels to a supervised model that is calibrated and joined with the ensemble.
 
-What a model says of the rows it was trained on flatters it. So for the curve the labelled rows are
-parted by user into folds, and each fold is scored by a model grown on the others. And with the
-ensemble it is compared as it will be used: grown on older rows, on newer ones.
+What a model says of the rows it was trained on flatters it. So a first model is grown on the older
+labelled payments alone and judged on the newer ones, as models will be used. That shows what it
+costs to listen to the ensemble as well, and which scores recent traffic gets. The model that serves
+is grown on all.
 """
 
 from dataclasses import asdict, dataclass, field
@@ -10,25 +11,29 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score
 
+from streamapp.features.contract import DAY_MS
 from streamapp.features.risk_windows import RiskTable
 from streamapp.lifecycle.boosting import BoostSettings, boost
+from streamapp.lifecycle.caution import Judgement, best_caution
 from streamapp.scoring.boosted_trees import BoostedTreesArrays
 from streamapp.scoring.calibration import TailCurve
 from streamapp.scoring.supervised import SUPERVISED_INPUTS, LabelTraining, Supervised
 
+#: Rows without a label that show how scores of the two models differ; with fewer, chance would.
+_COMPARED_MIN: Final = 2_000
+
 
 @dataclass(frozen=True, slots=True)
 class SupervisedSettings:
-    """frauds_min: with fewer labelled frauds there is no supervised model. newest_share: of the
-    labelled rows of the reference, those the model is compared on.
+    """frauds_min: with fewer labelled frauds there is no supervised model. newer_share, newer_ms:
+    of the labelled payments, those the first model is judged on: so many, and no longer.
     """
 
     boost: BoostSettings = field(default_factory=BoostSettings)
     frauds_min: int = 50
-    folds: int = 3
-    newest_share: float = 0.25
+    newer_share: float = 0.25
+    newer_ms: int = 14 * DAY_MS
 
 
 DEFAULT_SETTINGS: Final = SupervisedSettings()
@@ -39,17 +44,16 @@ class LabelledRows:
     """Payments as training needs them, n rows.
 
     inputs (n, k): features and risk windows, each as of its own time. known (n): 1 fraud, 0
-    genuine, -1 nothing is known yet. users (n): a hash of each row's user. time_ms (n): of events.
-    is_reference (n): rows of the recent traffic whose alerts are budgeted, labelled or not;
-    ensemble (n): of those, the risk by the ensemble.
+    genuine, -1 nothing is known yet. time_ms (n): of events. is_reference (n): rows of the recent
+    traffic whose alerts are budgeted, labelled or not; ensemble_log_p (n): of those, by the
+    ensemble.
     """
 
     inputs: NDArray[np.float64]
     known: NDArray[np.int8]
-    users: NDArray[np.uint32]
     time_ms: NDArray[np.int64]
     is_reference: NDArray[np.bool_]
-    ensemble: NDArray[np.float64]
+    ensemble_log_p: NDArray[np.float64]
 
 
 def train_supervised(
@@ -60,77 +64,95 @@ def train_supervised(
     seed: int,
     settings: SupervisedSettings = DEFAULT_SETTINGS,
 ) -> Supervised | None:
-    """The model of these rows; None where the labels are too few for one.
+    """The model of these rows; None where the labels are too few for one and to judge it.
 
     table: the risk windows the model begins to serve with. The same arguments give the same model.
     """
     assert rows.inputs.shape[1] == len(SUPERVISED_INPUTS)
-    labelled = np.flatnonzero(rows.known >= 0)
-    is_fraud = rows.known[labelled] == 1
-    fold = rows.users[labelled] % settings.folds
-    least = min(_rarer(is_fraud[fold != number]) for number in range(settings.folds))
-    if _rarer(is_fraud) < settings.frauds_min or least == 0:
+    known = rows.known
+    split_ms = _split_ms(rows, settings)
+    older = np.flatnonzero((known >= 0) & (rows.time_ms < split_ms))
+    newer = np.flatnonzero(rows.is_reference & (rows.time_ms >= split_ms))
+    is_judged = _is_judged(rows, newer)
+    if int((known == 1).sum()) < settings.frauds_min:
         return None
-    trees = boost(rows.inputs[labelled], is_fraud, seed, settings.boost)
-    reference = np.flatnonzero(rows.is_reference)
-    raw = _unflattered(rows, trees, reference, seed, settings)
-    ours, theirs = _compared(rows, seed, settings)
+    if not _has_both(known, older, newer[is_judged]):
+        return None
+    first = boost(rows.inputs[older], known[older] == 1, seed, settings.boost)
+    labelled = np.flatnonzero(known >= 0)
+    trees = boost(rows.inputs[labelled], known[labelled] == 1, seed, settings.boost)
+    raw = _unflattered(rows, trees, first, newer)
+    curve, ensemble_log_p = TailCurve.fit(raw), rows.ensemble_log_p[newer]
+    everything = Judgement(curve.log_tail(raw), ensemble_log_p, known[newer] == 1)
+    judged = everything.at(is_judged)
+    caution = best_caution(judged)
     return Supervised(
         trees=trees,
-        curve=TailCurve.fit(raw),
-        leads=ours > theirs,
+        curve=curve,
+        caution=caution,
+        verdict_curve=TailCurve.fit(everything.joined(caution)),
         table=table,
         training=LabelTraining(
             rows=len(labelled),
-            frauds=int(is_fraud.sum()),
+            frauds=int((known == 1).sum()),
             windows_delay_days=windows_delay_days,
-            supervised_average_precision=ours,
-            ensemble_average_precision=theirs,
-            hyperparameters={**asdict(settings.boost), "folds": settings.folds},
+            supervised_average_precision=judged.precision(-judged.known_log_p),
+            ensemble_average_precision=judged.precision(-judged.ensemble_log_p),
+            verdict_average_precision=judged.precision(judged.joined(caution)),
+            hyperparameters=asdict(settings.boost),
         ),
     )
 
 
-def _compared(rows: LabelledRows, seed: int, settings: SupervisedSettings) -> tuple[float, float]:
-    """Average precision of the supervised model and of the ensemble on the newest labelled rows.
+def _split_ms(rows: LabelledRows, settings: SupervisedSettings) -> int:
+    """Where the newer labelled payments begin.
 
-    The first by a model grown on the labelled rows before them.
+    By genuine ones: where only fraud is reported, the newest labels are all of fraud.
     """
-    labelled = rows.known >= 0
-    judged = labelled & rows.is_reference
-    if not judged.any():
-        return 0.0, 0.0
-    from_ms = np.quantile(rows.time_ms[judged], 1.0 - settings.newest_share, method="lower")
-    older = np.flatnonzero(labelled & (rows.time_ms < from_ms))
-    newest = np.flatnonzero(judged & (rows.time_ms >= from_ms))
-    truth, is_fraud = rows.known[newest] == 1, rows.known[older] == 1
-    if not truth.any() or _rarer(is_fraud) == 0:
-        return 0.0, 0.0
-    trees = boost(rows.inputs[older], is_fraud, seed, settings.boost)
-    scores = trees.score(rows.inputs[newest]), rows.ensemble[newest]
-    ours, theirs = (float(average_precision_score(truth, score)) for score in scores)
-    return ours, theirs
+    genuine_ms = rows.time_ms[rows.known == 0]
+    if len(genuine_ms) == 0:
+        return 0
+    split_ms = float(np.quantile(genuine_ms, 1.0 - settings.newer_share, method="lower"))
+    return int(max(split_ms, genuine_ms.max() - settings.newer_ms))
+
+
+def _is_judged(rows: LabelledRows, newer: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Of the newer rows those with labels, up to the last that is known as genuine."""
+    until_ms = rows.time_ms[rows.known == 0].max(initial=0)
+    is_judged: NDArray[np.bool_] = (rows.known[newer] >= 0) & (rows.time_ms[newer] <= until_ms)
+    return is_judged
+
+
+def _has_both(known: NDArray[np.int8], *parts: NDArray[np.int64]) -> bool:
+    """Both fraud and genuine payments are in each of the parts."""
+    return all({0, 1} <= {*np.unique(known[part]).tolist()} for part in parts)
 
 
 def _unflattered(
     rows: LabelledRows,
     trees: BoostedTreesArrays,
-    reference: NDArray[np.int64],
-    seed: int,
-    settings: SupervisedSettings,
+    first: BoostedTreesArrays,
+    newer: NDArray[np.int64],
 ) -> NDArray[np.float64]:
-    """Raw scores of the reference, of labelled rows by a model that was not grown on their user."""
-    raw = trees.score(rows.inputs[reference])
-    labelled = rows.known >= 0
-    fold = rows.users % settings.folds
-    for number in range(settings.folds):
-        judged = labelled[reference] & (fold[reference] == number)
-        if judged.any():
-            grown = np.flatnonzero(labelled & (fold != number))
-            other = boost(rows.inputs[grown], rows.known[grown] == 1, seed, settings.boost)
-            raw[judged] = other.score(rows.inputs[reference[judged]])
-    return raw
+    """Raw scores of the newer rows as the model gives them to rows that are new to it.
+
+    Of rows without a label by the model; of the others by the first, mapped so that the rows
+    without one would be scored as the model scores them.
+    """
+    inputs, is_new = rows.inputs[newer], rows.known[newer] < 0
+    by_first = first.score(inputs)
+    if is_new.sum() < _COMPARED_MIN:
+        return by_first
+    by_last = trees.score(inputs[is_new])
+    mapped = _mapped(by_first, np.sort(by_first[is_new]), np.sort(by_last))
+    mapped[is_new] = by_last
+    return mapped
 
 
-def _rarer(is_fraud: NDArray[np.bool_]) -> int:
-    return int(min(is_fraud.sum(), (~is_fraud).sum()))
+def _mapped(
+    values: NDArray[np.float64], from_: NDArray[np.float64], to: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Values (n) by the line that takes from_ (m, rising) to to; moved alike beyond its ends."""
+    inside = np.clip(values, from_[0], from_[-1])
+    mapped: NDArray[np.float64] = np.interp(inside, from_, to) + (values - inside)
+    return mapped

@@ -159,29 +159,38 @@ def flag_amounts(rows: NDArray[np.float64], amounts: NDArray[np.float64], limit:
 
 
 def reference_severities(
-    model: ModelArtifact, reference: Reference, windows: NDArray[np.float64] | None = None
+    model: ModelArtifact, reference: Reference, context: NDArray[np.float64] | None = None
 ) -> list[int]:
     """How many rows of the reference get each severity, LOW to CRITICAL, scored as when serving.
 
-    windows: risk windows of the rows, for a model with a supervised part.
+    context: of the rows (n, c), for a model with a supervised part.
     """
-    risks = reference_risks(model, reference, windows)
+    risks = reference_opinions(model, reference, context).risk
     counts = np.bincount(severity_codes(risks), minlength=len(SEVERITIES))
     return [int(count) for count in counts]
 
 
-def reference_risks(
-    model: ModelArtifact, reference: Reference, windows: NDArray[np.float64] | None = None
-) -> NDArray[np.float64]:
-    """The risk (n) of each row of the reference; likewise."""
-    risks = np.zeros(len(reference.rows))
+@dataclass(frozen=True, slots=True)
+class ReferenceOpinions:
+    """Of each row of the reference (n): the risk, and log p by the ensemble alone."""
+
+    risk: NDArray[np.float64]
+    ensemble_log_p: NDArray[np.float64]
+
+
+def reference_opinions(
+    model: ModelArtifact, reference: Reference, context: NDArray[np.float64] | None = None
+) -> ReferenceOpinions:
+    """What the model says of the reference; likewise."""
+    found = ReferenceOpinions(np.zeros(len(reference.rows)), np.zeros(len(reference.rows)))
     for numbers in reference.partitions:
         state = HalfSpaceState.empty(model.half_space_trees)
         modes = reference.is_cold[numbers].astype(np.uint8)
         rows, users = reference.rows[numbers], reference.users[numbers]
-        own = None if windows is None else windows[numbers]
-        risks[numbers] = assess(rows, users, modes, state, model, DEFAULT_CUTOFFS, windows=own).risk
-    return risks
+        own = None if context is None else context[numbers]
+        block = assess(rows, users, modes, state, model, DEFAULT_CUTOFFS, context=own)
+        found.risk[numbers], found.ensemble_log_p[numbers] = block.risk, block.ensemble_log_p
+    return found
 
 
 def _read_source(

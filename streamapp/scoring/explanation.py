@@ -6,6 +6,7 @@ from typing import Final
 
 from streamapp.domain.transaction import Transaction
 from streamapp.domain.verdict import Reason
+from streamapp.features.context import CONTEXT_NAMES
 from streamapp.features.contract import (
     FEATURE_NAMES,
     LONGEST_WINDOW_MS,
@@ -14,7 +15,7 @@ from streamapp.features.contract import (
     WINDOWS_MS,
 )
 from streamapp.features.profile import KEPT_EVENTS
-from streamapp.features.risk_windows import RISK_NAMES, RISK_WINDOWS
+from streamapp.features.risk_windows import RISK_WINDOWS
 
 #: Reasons of one verdict at most: more than three no analyst reads.
 REASONS_MAX: Final = 3
@@ -22,7 +23,7 @@ REASONS_MAX: Final = 3
 #: A reason carries at least this share of what pushed the score up.
 SHARE_MIN: Final = 0.05
 
-_NAMES: Final = (*FEATURE_NAMES, *RISK_NAMES)
+_NAMES: Final = (*FEATURE_NAMES, *CONTEXT_NAMES)
 _INDEX: Final = {name: index for index, name in enumerate(_NAMES)}
 _TYPICAL: Final = {name: index for index, name in enumerate(TYPICAL_NAMES)}
 _WINDOW_WORDS: Final = {
@@ -39,7 +40,7 @@ _FIRST: Final = "the first payment of this user"
 class Facts:
     """What a sentence may draw on: the event, its features, the user's typical values.
 
-    features: by FEATURE_NAMES, and by RISK_NAMES after them where there are risk windows.
+    features: by FEATURE_NAMES, and by CONTEXT_NAMES after them where there is a context.
     """
 
     transaction: Transaction
@@ -169,6 +170,11 @@ def _hour(facts: Facts) -> str:
     return f"{away} from this user's usual hour (around {round(usual) % 24:02d}:00)"
 
 
+def _time_of_day(facts: Facts) -> str:
+    minutes = int(facts.value("utc_hour") * 60)
+    return f"at {minutes // 60:02d}:{minutes % 60:02d} UTC"
+
+
 def _weekday(facts: Facts) -> str:
     if facts.is_first:
         return _FIRST
@@ -294,6 +300,7 @@ _SENTENCES: Final[dict[str, tuple[str, Callable[[Facts], str]]]] = {
     "speed_kmh": ("place", _speed),
     "amount_log_ratio": ("amount", _amount),
     "recent_excess": ("run", _run),
+    "utc_hour": ("hour", _time_of_day),
     **{
         f"{kind}_{what}_{days}d": (f"{kind} risk", _risk(kind, days))
         for kind in _RISK_WORDS

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from streamapp.domain.dead_letter import DeadLetter, Rejected
 from streamapp.features.columns import Columns
+from streamapp.features.context import context
 from streamapp.features.contract import FeatureParameters
 from streamapp.features.kernel import APPLIED, DUPLICATE, FENCED, FeatureBlock, compute
 from streamapp.features.risk_windows import risk_hashes
@@ -96,8 +97,8 @@ def process(
     applied = np.flatnonzero(features.status == APPLIED)
     values, modes = features.values[applied], features.is_cold[applied]
     users = batch.columns.records["user"][applied]
-    windows = _windows(model, batch.columns, applied)
-    risk = assess(values, users, modes, state.half_space, model, policy.cutoffs, windows=windows)
+    told = _context(model, batch.columns, applied)
+    risk = assess(values, users, modes, state.half_space, model, policy.cutoffs, context=told)
     _keep_decisions(profiles, slots[applied], features, applied, risk, batch.columns)
     writer = VerdictWriter(records.source, model, policy)
     rows, payloads, severities = _write(writer, batch, applied, risk)
@@ -139,13 +140,14 @@ def featurise(
     return Featured(payments, slots, features, dead_letters, [row for row, _ in rejected])
 
 
-def _windows(
+def _context(
     model: ModelArtifact, columns: Columns, applied: NDArray[np.int64]
 ) -> NDArray[np.float64] | None:
-    """The risk windows that came with the model; None where it has no use for them."""
+    """With the risk windows that came with the model; None where it has no use for any."""
     if model.supervised is None:
         return None
-    return model.supervised.table.look_up(risk_hashes(columns)[applied])
+    hashes = risk_hashes(columns)[applied]
+    return context(model.supervised.table, columns.time_ms[applied], hashes)
 
 
 def _dead_letter(records: Records, row: int, why: Rejected) -> DeadLetter:

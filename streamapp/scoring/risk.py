@@ -36,8 +36,8 @@ class RiskBlock:
 
     is_warm (n): the half-space trees have an opinion. mode (n): index into MODES. risk (n): 0 to
     100. severity (n): 0 LOW to 3 CRITICAL. half_space: what attribution needs of the trees.
-    unaided (n): the risk by the ensemble alone. supervised: None where there is no such model or
-    no risk windows for it.
+    ensemble_log_p (n): by the ensemble alone. supervised: None where there is no such model or no
+    context for it.
     """
 
     values: NDArray[np.float64]
@@ -49,12 +49,12 @@ class RiskBlock:
     risk: NDArray[np.float64]
     severity: NDArray[np.int8]
     half_space: HalfSpaceScores
-    unaided: NDArray[np.float64]
+    ensemble_log_p: NDArray[np.float64]
     supervised: SupervisedOpinions | None = None
 
     @property
     def inputs(self) -> NDArray[np.float64]:
-        """All that was looked at (n, k): the features, then the risk windows if there are any."""
+        """All that was looked at (n, k): the features, then the context if there is one."""
         return self.values if self.supervised is None else self.supervised.inputs
 
 
@@ -66,13 +66,13 @@ def assess(
     model: ModelArtifact,
     cutoffs: tuple[float, float, float],
     flagged_risk: float = FLAGGED_RISK,
-    windows: NDArray[np.float64] | None = None,
+    context: NDArray[np.float64] | None = None,
 ) -> RiskBlock:
     """Score feature rows (n, d) of users (n, by hash) and modes (n) in order.
 
     The half-space trees learn the rows whose risk by the ensemble stays below flagged_risk: what a
-    supervised model knows of old fraud must not open them to new. windows: risk windows of the
-    rows (n, w); None where there are none, and no supervised opinion then.
+    supervised model knows of old fraud must not open them to new. context: of the rows
+    (n, c); None where there is none, and no supervised opinion then.
     """
     assert np.isfinite(values).all(), "a feature is not finite"
     opinions = _Opinions(values, mode, model, flagged_risk)
@@ -80,10 +80,9 @@ def assess(
         model.half_space_trees, half_space, values, np.ascontiguousarray(users), opinions.judge
     )
     log_p, risk, supervised = opinions.log_p, opinions.risk, None
-    if model.supervised is not None and windows is not None:
-        supervised = model.supervised.opinions(values, windows)
-    if supervised is not None and supervised.leads:
-        risk = risk_score(supervised.log_p)
+    if model.supervised is not None and context is not None:
+        supervised = model.supervised.opinions(values, context, opinions.ensemble_log_p)
+        risk = risk_score(supervised.verdict_log_p)
     return RiskBlock(
         values=values,
         raw=opinions.raw,
@@ -94,7 +93,7 @@ def assess(
         risk=risk,
         severity=severity_codes(risk, cutoffs),
         half_space=trees,
-        unaided=opinions.risk,
+        ensemble_log_p=opinions.ensemble_log_p,
         supervised=supervised,
     )
 
@@ -113,6 +112,7 @@ class _Opinions:
         self._flagged_risk = flagged_risk
         self.raw = np.zeros((len(values), 2))
         self.log_p = np.zeros((len(values), 2))
+        self.ensemble_log_p = np.zeros(len(values))
         self.risk = np.zeros(len(values))
         self.raw[:, FOREST] = model.forest.score(values.astype(np.float32))
         for curves, is_mode in self._curves:
@@ -133,6 +133,7 @@ class _Opinions:
             if len(rows):
                 log_p[rows, HALF_SPACE] = curves.half_space_trees.log_tail(scores[rows])
                 combined[rows] = combined_log_tail(curves.combined, log_p[rows], available[rows])
+        self.ensemble_log_p[at] = combined
         self.risk[at] = risk = risk_score(combined)
         return risk >= self._flagged_risk
 
@@ -142,12 +143,24 @@ def contributions(
 ) -> NDArray[np.float64]:
     """How much each input pushed the chosen events (m, k) up, in nats, by those whose risk it is.
 
-    The supervised model's contributions where it leads, else those of all of the ensemble.
+    The ensemble's contributions; with a supervised model both's, by their share in the odds, and
+    those that pushed up add up to the verdict's -log p.
     """
-    fed = block.supervised
-    if fed is not None and fed.leads and model.supervised is not None:
-        shares = model.supervised.trees.contributions(fed.inputs[chosen])
-        return surprise_shares(shares, fed.log_p[chosen])
+    ensemble, fed = _ensemble_contributions(block, chosen, model), block.supervised
+    if fed is None or model.supervised is None:
+        return ensemble
+    known = model.supervised.trees.contributions(fed.inputs[chosen])
+    novel = np.zeros(known.shape)
+    novel[:, : ensemble.shape[1]] = ensemble
+    log_p, share = fed.verdict_log_p[chosen], fed.known_share[chosen, None]
+    mixed = share * surprise_shares(known, log_p) + (1.0 - share) * surprise_shares(novel, log_p)
+    return surprise_shares(mixed, log_p)
+
+
+def _ensemble_contributions(
+    block: RiskBlock, chosen: NDArray[np.int64], model: ModelArtifact
+) -> NDArray[np.float64]:
+    """Those of forest and half-space trees (m, d)."""
     rows = block.values[chosen].astype(np.float32)
     forest = surprise_shares(forest_contributions(model.forest, rows), block.log_p[chosen, FOREST])
     trees, _bases = half_space_contributions(

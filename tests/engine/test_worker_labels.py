@@ -12,6 +12,7 @@ import pytest
 from streamapp.cli.train import SEED
 from streamapp.domain.verdict import decode_verdict
 from streamapp.features.columns import name_hash
+from streamapp.features.context import context
 from streamapp.features.contract import DAY_MS
 from streamapp.lifecycle.labelled_training import learn_labels
 from streamapp.lifecycle.labels import Labels, payment_keys
@@ -74,12 +75,12 @@ def read_files(deployment: Deployment) -> Reference:
 
 
 def recomputed(fed: ModelArtifact, deployment: Deployment) -> dict[tuple[int, int], list[float]]:
-    """By partition and offset: features and risk windows, rounded as verdicts are."""
+    """By partition and offset: features and context, rounded as verdicts are."""
     reference = read_files(deployment)
     flag_amounts(reference.rows, reference.amounts, fed.global_amount_limit)
     assert fed.supervised is not None
-    windows = fed.supervised.table.look_up(reference.names)
-    vectors = np.round(np.hstack([reference.rows, windows]), DECIMALS) + 0.0
+    told = context(fed.supervised.table, reference.time_ms, reference.names)
+    vectors = np.round(np.hstack([reference.rows, told]), DECIMALS) + 0.0
     return {
         (partition, offset): vectors[row].tolist()
         for partition, rows in enumerate(reference.partitions)

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 
 import jsonschema
 import numpy as np
@@ -9,11 +10,11 @@ import pytest
 
 from streamapp.contract.json_schema import verdict_schema
 from streamapp.domain.verdict import Severity
-from streamapp.features.contract import FEATURE_NAMES
+from streamapp.features.context import context
 from streamapp.features.risk_windows import RISK_NAMES
 from streamapp.lifecycle.training import read_reference
 from streamapp.scoring.artifact import ModelArtifact
-from streamapp.scoring.calibration import risk_score
+from streamapp.scoring.calibration import TailCurve
 from streamapp.scoring.risk import contributions
 from streamapp.scoring.supervised import SUPERVISED_INPUTS, Supervised
 from tests.scoring.conftest import Traffic
@@ -54,18 +55,16 @@ def test_verdicts_keep_the_published_schema(whole: Run) -> None:
 
 
 def test_verdicts_hold_what_the_model_saw_and_said(whole: Run, fed: ModelArtifact) -> None:
-    """Its inputs by name and its opinion, which is the risk where it leads."""
-    supervised = supervised_of(fed)
-    assert supervised.leads
-    seen = 0
+    """Its inputs by name and its opinion, raw and as a tail share."""
+    supervised, seen = supervised_of(fed), 0
     for verdict in whole.verdicts():
         if verdict.duplicate_of is not None:
             continue
         assert [*SUPERVISED_INPUTS] == [*verdict.features]
         said = verdict.scores.supervised
         assert said is not None
-        risk = risk_score(supervised.curve.log_tail(np.array([said.raw])))[0]
-        assert risk == pytest.approx(verdict.risk_score, abs=0.02)
+        share = np.exp(supervised.curve.log_tail(np.array([said.raw])))[0]
+        assert share == pytest.approx(said.calibrated, rel=0.01, abs=1e-6)
         seen += said.raw != 0
     assert seen > 1_000
 
@@ -109,19 +108,21 @@ def test_reasons_are_the_leaders(whole: Run) -> None:
     assert all(one.value >= 0 for one in told)
 
 
-def test_a_model_that_does_not_lead_is_heard_and_not_followed(
+def test_a_model_that_says_nothing_leaves_the_ensembles_order(
     stream: Traffic, model: ModelArtifact, fed: ModelArtifact
 ) -> None:
-    """Its opinion stands in the verdict; risk and reasons are the ensemble's."""
-    silent = replace(fed, supervised=replace(supervised_of(fed), leads=False))
+    """All scores are as usual to it: risks rank as the ensemble's do."""
+    silence = TailCurve(np.array([1e9]), np.zeros(1), 0.0)
+    silent = replace(fed, supervised=replace(supervised_of(fed), curve=silence))
     pairs = zip(
-        run(stream, silent, [500]).verdicts(), run(stream, model, [500]).verdicts(), strict=True
+        run(stream, model, [500]).verdicts(), run(stream, silent, [500]).verdicts(), strict=True
     )
-    for ours, theirs in pairs:
-        assert (theirs.risk_score, theirs.severity) == (ours.risk_score, ours.severity)
-        assert theirs.reasons == ours.reasons
-        assert theirs.scores.isolation_forest == ours.scores.isolation_forest
-        assert [*FEATURE_NAMES] == [*theirs.features] or theirs.duplicate_of is not None
+    ranked = sorted((theirs.risk_score, ours.risk_score) for theirs, ours in pairs)
+    assert len({risk for risk, _ in ranked}) > 500
+    # What rounds to the same hundredth of one may differ by a hundredth of the other.
+    assert all(
+        one[1] <= other[1] + 0.1 for one, other in pairwise(ranked) if one[0] + 0.01 < other[0]
+    )
 
 
 def test_half_space_trees_learn_as_if_there_were_no_labels(
@@ -140,12 +141,10 @@ def test_contributions_add_up(traffic: Traffic, fed: ModelArtifact) -> None:
 
     reference = read_reference([[traffic.records(0, 500)]])
     supervised = supervised_of(fed)
-    windows = supervised.table.look_up(reference.names)
+    told = context(supervised.table, reference.time_ms, reference.names)
     state = HalfSpaceState.empty(fed.half_space_trees)
     modes = reference.is_cold.astype(np.uint8)
-    block = assess(
-        reference.rows, reference.users, modes, state, fed, (50, 70, 90), windows=windows
-    )
+    block = assess(reference.rows, reference.users, modes, state, fed, (50, 70, 90), context=told)
     shares = supervised.trees.contributions(block.inputs)
     expected = supervised.trees.expected + shares.sum(axis=1)
     assert supervised.trees.score(block.inputs) == pytest.approx(expected, abs=1e-9)
@@ -153,4 +152,4 @@ def test_contributions_add_up(traffic: Traffic, fed: ModelArtifact) -> None:
     surprise = contributions(block, np.arange(500), fed)
     pushed = np.maximum(surprise, 0).sum(axis=1)
     moved = (shares > 0).any(axis=1)
-    assert -block.supervised.log_p[moved] == pytest.approx(pushed[moved], abs=1e-9)
+    assert -block.supervised.verdict_log_p[moved] == pytest.approx(pushed[moved], abs=1e-9)

@@ -15,9 +15,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from streamapp.features.context import CONTEXT_NAMES, context
 from streamapp.features.contract import DAY_MS, FEATURE_NAMES, FeatureParameters
 from streamapp.features.kernel import APPLIED
-from streamapp.features.risk_windows import RISK_NAMES, RiskTable, risk_hashes
+from streamapp.features.risk_windows import RiskTable, risk_hashes
 from streamapp.lifecycle.evaluation.label_feed import LabelFeed
 from streamapp.lifecycle.evaluation.traffic import Piece, Traffic
 from streamapp.lifecycle.labels import UNKNOWN
@@ -25,7 +26,6 @@ from streamapp.lifecycle.supervised_training import LabelledRows, train_supervis
 from streamapp.lifecycle.training import REFERENCE_ROWS_MAX, Reference, flag_amounts, train
 from streamapp.scoring.admission import StreamClock
 from streamapp.scoring.artifact import ModelArtifact
-from streamapp.scoring.calibration import risk_score
 from streamapp.scoring.half_space_trees import HalfSpaceState
 from streamapp.scoring.policy import Policy
 from streamapp.scoring.process import featurise
@@ -38,7 +38,7 @@ BASELINES: Final = ("amount_zscore", "log_amount")
 #: Members of the ensemble, in the order of the columns of `RiskBlock`.
 MEMBERS: Final = ("isolation_forest", "half_space_trees")
 
-#: Risks by the ensemble alone and by the supervised model, beside that of the verdict.
+#: What the ensemble alone and the supervised model say, as -log p, beside the verdict's risk.
 LABEL_FREE, LABEL_FED, RISK = "label_free", "label_fed", "risk"
 
 #: Bound of the feature rows held at once, 500 bytes each: those of one model and one period.
@@ -146,7 +146,7 @@ class _Run:
         parts = [part for piece in pieces if len(part := self._featurised(piece))]
         if not parts:
             return
-        parts = self._labels.with_windows(parts)
+        parts = self._labels.with_context(parts)
         for part in parts:
             self._keep(part)
         newest_ms = max(int(part.time_ms.max()) for part in parts)
@@ -195,7 +195,7 @@ class _Run:
         users = [self._users.setdefault(user, len(self._users)) for user in payments.users()]
         return Traffic(
             values=batch.features.values[applied],
-            windows=np.zeros((len(applied), len(RISK_NAMES))),
+            context=np.zeros((len(applied), len(CONTEXT_NAMES))),
             names=risk_hashes(batch.columns)[applied],
             time_ms=batch.columns.time_ms[applied],
             user=np.array(users, np.int64),
@@ -276,7 +276,7 @@ class _Run:
         self._half_space = {}
         scored = self._score(reference, model)
         if plan.label_train_ms:
-            model = self._supervised(model, past, is_reference, scored.scores[LABEL_FREE])
+            model = self._supervised(model, past, is_reference, -scored.scores[LABEL_FREE])
         return model
 
     def _supervised(
@@ -284,21 +284,21 @@ class _Run:
         model: ModelArtifact,
         past: Traffic,
         is_reference: NDArray[np.bool_],
-        unaided: NDArray[np.float64],
+        ensemble_log_p: NDArray[np.float64],
     ) -> ModelArtifact:
         """The model with a supervised part, if what is known now is enough for one.
 
-        unaided: the ensemble's risk of the reference.
+        ensemble_log_p: of the reference.
         """
         flag_amounts(past.values, past.amount, model.global_amount_limit)
         known = self._labels.known(past, self._start_ms)
         oldest_ms = self._start_ms - self._plan.label_delay_ms - self._plan.label_train_ms
         known[past.time_ms < oldest_ms] = UNKNOWN
         ensemble = np.zeros(len(past))
-        ensemble[is_reference] = unaided
-        inputs = np.hstack([past.values, past.windows])
+        ensemble[is_reference] = ensemble_log_p
+        inputs = np.hstack([past.values, past.context])
         supervised = train_supervised(
-            LabelledRows(inputs, known, past.user_hash, past.time_ms, is_reference, ensemble),
+            LabelledRows(inputs, known, past.time_ms, is_reference, ensemble),
             # Never looked up: traffic brings the windows of its own days.
             table=RiskTable.empty(),
             windows_delay_days=self._labels.delay_days,
@@ -311,7 +311,9 @@ class _Run:
         flag_amounts(traffic.values, traffic.amount, model.global_amount_limit)
         if self._plan.model is not None and model.supervised is not None:
             # A given model is measured with what it serves with.
-            traffic = replace(traffic, windows=model.supervised.table.look_up(traffic.names))
+            table = model.supervised.table
+            told = context(table, traffic.time_ms, traffic.names)
+            traffic = replace(traffic, context=told)
         scored = _Scored.empty(traffic)
         for partition in np.unique(traffic.partition).tolist():
             rows = np.flatnonzero(traffic.partition == partition)
@@ -320,8 +322,8 @@ class _Run:
             )
             values, users = traffic.values[rows], traffic.user_hash[rows]
             modes = traffic.is_cold[rows].astype(np.uint8)
-            cutoffs, windows = self._plan.policy.cutoffs, traffic.windows[rows]
-            risk = assess(values, users, modes, state, model, cutoffs, windows=windows)
+            cutoffs, told = self._plan.policy.cutoffs, traffic.context[rows]
+            risk = assess(values, users, modes, state, model, cutoffs, context=told)
             scored.put(rows, risk)
         return scored
 
@@ -343,15 +345,15 @@ class _Scored:
         for column, name in enumerate(MEMBERS):
             self.scores[name][rows] = -risk.log_p[:, column]
         fed = risk.supervised
-        self.scores[LABEL_FREE][rows] = risk.unaided
-        self.scores[LABEL_FED][rows] = risk.unaided if fed is None else risk_score(fed.log_p)
+        self.scores[LABEL_FREE][rows] = -risk.ensemble_log_p
+        self.scores[LABEL_FED][rows] = -(risk.ensemble_log_p if fed is None else fed.log_p)
         self.scores[RISK][rows] = risk.risk
         self.severity[rows] = risk.severity
 
     def without_values(self) -> "_Scored":
         """The same with empty matrices, for they are most of the memory."""
         none = np.zeros((len(self.traffic), 0))
-        return replace(self, traffic=replace(self.traffic, values=none, windows=none))
+        return replace(self, traffic=replace(self.traffic, values=none, context=none))
 
 
 def _reference(traffic: Traffic) -> Reference:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from streamapp.lifecycle.evaluation.traffic import Traffic
 from streamapp.lifecycle.labels import MATURITY_MS, UNKNOWN
-from streamapp.lifecycle.risk_ledger import RiskLedger, days_of, windows_of
+from streamapp.lifecycle.risk_ledger import RiskLedger, contexts_of, days_of
 
 
 class LabelFeed:
@@ -18,17 +18,17 @@ class LabelFeed:
         self.delay_days = days_of(delay_ms)
         self._ledger = RiskLedger(self.delay_days)
 
-    def with_windows(self, parts: list[Traffic]) -> list[Traffic]:
-        """The same traffic with the risk windows of its days; it follows what was given before."""
+    def with_context(self, parts: list[Traffic]) -> list[Traffic]:
+        """The same traffic with the context of its days; it follows what was given before."""
         traffic = Traffic.joined(parts)
         frauds = traffic.at(np.flatnonzero(traffic.label == 1))
         ones = np.ones(len(frauds), np.int64)
         known_ms = frauds.time_ms + self._delay_ms
         self._ledger.add_fraud_changes(frauds.time_ms, frauds.names, known_ms, ones)
-        windows = windows_of(self._ledger, traffic.time_ms, traffic.names)
+        contexts = contexts_of(self._ledger, traffic.time_ms, traffic.names)
         ends = np.cumsum([len(part) for part in parts])[:-1]
-        pieces = np.split(windows, ends)
-        return [replace(part, windows=one) for part, one in zip(parts, pieces, strict=True)]
+        pieces = np.split(contexts, ends)
+        return [replace(part, context=one) for part, one in zip(parts, pieces, strict=True)]
 
     def known(self, traffic: Traffic, moment_ms: int) -> NDArray[np.int8]:
         """What is known at a moment: 1 fraud, 0 genuine, UNKNOWN."""

@@ -115,6 +115,9 @@ class Evaluation:
             "members": {name: figures(name) for name in MEMBERS},
             "severity": {name: _severity(one) for name, one in self.severity.items()},
             "weeks": [_week(week) for week in self.weeks],
+            "baselines": {name: figures(name) for name in BASELINES},
+            "intervals": {name: _bounds(one.intervals) for name, one in self.judged.items()},
+            "scenarios": [_scenario(one) for one in self.scenarios],
         }
 
 
@@ -248,6 +251,15 @@ def _present(figures: dict[str, Figures], key: str) -> dict[str, float]:
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, _DECIMALS)
+
+
+def _bounds(intervals: dict[str, tuple[float, float]]) -> dict[str, list[float | None]]:
+    return {name: [_rounded(end) for end in ends] for name, ends in intervals.items()}
+
+
+def _scenario(one: Scenario) -> dict[str, Any]:
+    precision = {name: _rounded(value) for name, value in one.average_precision.items()}
+    return {"number": one.number, "frauds": one.frauds, "average_precision": precision}
 
 
 def _severity(one: SeverityFigures) -> Figures:

@@ -25,13 +25,13 @@ class Piece:
 class Traffic:
     """Transactions, n rows in the order they were read.
 
-    values (n, d) float64: the feature matrix, windows (n, w): the risk windows; both empty in an
-    outcome. names (n, kinds): hashes the windows are looked up by. user: a number for each user.
+    values (n, d) float64: the feature matrix, context (n, c); both empty in an
+    outcome. names (n, kinds): hashes risk windows are looked up by. user: a number for each user.
     label, scenario: -1 where unknown.
     """
 
     values: NDArray[np.float64]
-    windows: NDArray[np.float64]
+    context: NDArray[np.float64]
     names: NDArray[np.uint32]
     time_ms: NDArray[np.int64]
     user: NDArray[np.int64]
