@@ -61,7 +61,8 @@ def create_app(
         topic_disable_leader=True,
         stream_buffer_maxsize=BATCHES_WAITING_MAX,
         stream_wait_empty=True,
-        broker_max_poll_records=4 * settings.batch_records_max,
+        # All that was fetched: partitions come in turns, and one that waits holds up no other.
+        broker_max_poll_records=None,
         broker_session_timeout=settings.session_timeout_s,
         # Some brokers wait this long for a member that died; it must cover the last checkpoint.
         broker_rebalance_timeout=max(settings.session_timeout_s, settings.shutdown_timeout_s),

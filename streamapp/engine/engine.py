@@ -10,7 +10,6 @@ from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.structs import ConsumerRecord
 
 from streamapp.engine import metrics
 from streamapp.engine.dead_letter_limit import DeadLetterLimit, DeadLetterLimitError
@@ -244,9 +243,7 @@ class Engine:
         if self._producer is not None:
             await asyncio.wait_for(self._producer.stop(), self._settings.shutdown_timeout_s)
 
-    async def score(
-        self, partition: int, records: Sequence[ConsumerRecord], generation: int
-    ) -> None:
+    async def score(self, partition: int, records: Sequence[Any], generation: int) -> None:
         """Score a batch, unless it was fetched for an assignment that is over.
 
         Partitions don't wait for each other.

@@ -8,21 +8,21 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
-from aiokafka.structs import ConsumerRecord
+from streamapp.engine.record_columns import RecordColumns
 
 #: Full batches that wait for one partition; then the stream waits, and so does fetching.
 BATCHES_WAITING_MAX: Final = 4
 
-Score = Callable[[int, Sequence[ConsumerRecord], int], Awaitable[None]]
+Score = Callable[[int, RecordColumns, int], Awaitable[None]]
 
 
 @dataclass(slots=True)
 class _Feed:
     """What waits for one partition: records and the generation they were fetched in."""
 
-    waiting: deque[tuple[Sequence[ConsumerRecord], int]] = field(default_factory=deque)
+    waiting: deque[tuple[RecordColumns, int]] = field(default_factory=deque)
     records: int = 0
     room: asyncio.Event = field(default_factory=asyncio.Event)
     scorer: "asyncio.Task[None] | None" = None
@@ -45,8 +45,11 @@ class Feeds:
         self._failed = failed
         self._feeds: dict[int, _Feed] = {}
         self._assignment = 0
+        #: Scoring holds the event loop: were all partitions' batches scored in one of its rounds, a
+        #: checkpoint, some ten rounds long, would wait for as many of each.
+        self._turn = asyncio.Lock()
 
-    async def put(self, partition: int, records: Sequence[ConsumerRecord], generation: int) -> None:
+    async def put(self, partition: int, records: Sequence[Any], generation: int) -> None:
         """Have records scored after those before them; waits while too many are."""
         assignment = self._assignment
         feed = self._feeds.setdefault(partition, _Feed())
@@ -55,7 +58,7 @@ class Feeds:
             await feed.room.wait()
         if assignment != self._assignment:
             return
-        feed.waiting.append((records, generation))
+        feed.waiting.append((RecordColumns.of(records), generation))
         feed.records += len(records)
         if feed.scorer is None:
             feed.scorer = asyncio.ensure_future(self._run(partition, feed))
@@ -72,6 +75,10 @@ class Feeds:
     async def _run(self, partition: int, feed: _Feed) -> None:
         try:
             while feed.waiting:
+                async with self._turn:
+                    await asyncio.sleep(0)
+                if not feed.waiting:  # given back meanwhile
+                    break
                 records, generation = self._take(feed)
                 await self._score(partition, records, generation)
                 feed.room.set()
@@ -81,13 +88,14 @@ class Feeds:
         finally:
             feed.scorer = None
 
-    def _take(self, feed: _Feed) -> tuple[Sequence[ConsumerRecord], int]:
+    def _take(self, feed: _Feed) -> tuple[RecordColumns, int]:
         """The first that wait, of one generation, as many as make a batch."""
         records, generation = feed.waiting.popleft()
-        merged = list(records)
+        merged, count = [records], len(records)
         while feed.waiting and feed.waiting[0][1] == generation:
-            if len(merged) + len(feed.waiting[0][0]) > self._records_max:
+            if count + len(feed.waiting[0][0]) > self._records_max:
                 break
-            merged += feed.waiting.popleft()[0]
-        feed.records -= len(merged)
-        return merged, generation
+            merged.append(feed.waiting.popleft()[0])
+            count += len(merged[-1])
+        feed.records -= count
+        return RecordColumns.joined(merged), generation

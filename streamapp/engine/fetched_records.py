@@ -1,20 +1,20 @@
-"""Records of the source as they are fetched: whatever stands in their headers, and at less cost.
+"""Records as they are fetched: as columns, whatever stands in their headers.
 
-aiokafka reads a header's name as UTF-8 and gives the partition up where it is none, though brokers
-and other clients take any bytes. And it makes eleven fields of each record, of which we need six.
+aiokafka makes an object of each record, which costs more than all the rest of reading it, and gives
+a partition up where a header's name is no UTF-8, though brokers and other clients take any bytes.
+What is committed, aborted or a marker stays aiokafka's to know.
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-import msgspec
 from aiokafka import codec
 from aiokafka.consumer import fetcher
-from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.memory_records import MemoryRecords
-from aiokafka.record.util import decode_varint
+
+from streamapp.engine.record_columns import FetchedRecord, RecordColumns
 
 #: Up to and with the length, which counts what follows it.
 _LENGTH: Final = struct.Struct(">8xi")
@@ -28,30 +28,16 @@ _DECODERS: Final = {
 }
 
 
-class FetchedRecord(msgspec.Struct, gc=False):
-    """A record with what the engine reads of aiokafka's `ConsumerRecord`."""
+class _Block:
+    """All records of a batch, where aiokafka's reader of partitions expects one."""
 
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: tuple[tuple[str, bytes | None], ...]
-
-
-class _Record(msgspec.Struct, gc=False):
-    """What aiokafka's reader of partitions asks of a record."""
-
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: list[tuple[str, bytes | None]]
+    def __init__(self, columns: RecordColumns) -> None:
+        self.columns = columns
+        self.offset = int(columns.offsets[-1])
 
 
 class _Batch:
-    """aiokafka's record batch, read by ourselves where it can't."""
+    """aiokafka's record batch, whose records come in one block."""
 
     def __init__(self, batch: Any, content: memoryview) -> None:
         self._batch = batch
@@ -63,11 +49,11 @@ class _Batch:
     def __next__(self) -> Any:
         return next(self._batch)
 
-    def __iter__(self) -> Iterator[Any]:
-        try:
-            return iter(list(self._batch))
-        except (UnicodeDecodeError, CorruptRecordException):
-            return iter(records(self._content))
+    def __iter__(self) -> Iterator[_Block]:
+        is_old = not isinstance(self._batch, DefaultRecordBatch)  # of before Kafka 0.11
+        columns = RecordColumns.of(list(self._batch)) if is_old else records(self._content)
+        if len(columns):
+            yield _Block(columns)
 
 
 class Batches:
@@ -93,88 +79,64 @@ class Batches:
         if batch is None:
             return None
         self._at += _LENGTH.size + _LENGTH.unpack_from(self._content, start)[0]
-        is_old = not isinstance(batch, DefaultRecordBatch)  # of before Kafka 0.11: no headers
-        return batch if is_old else _Batch(batch, self._content[start : self._at])
+        return _Batch(batch, self._content[start : self._at])
 
 
 class PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # aiokafka has no types
-    """Gives `FetchedRecord`s; what is aborted and what are markers stays aiokafka's to know."""
+    """Gives `RecordColumns`, one for each batch, of what follows the position."""
 
-    def _consumer_record(self, tp: Any, record: Any) -> FetchedRecord:
-        return FetchedRecord(
-            tp.topic,
-            tp.partition,
-            record.offset,
-            record.timestamp,
-            record.key,
-            record.value,
-            tuple(record.headers),
-        )
+    def _consumer_record(self, tp: Any, block: _Block) -> RecordColumns:
+        return block.columns.from_offset(self.next_fetch_offset).of_place(*tp)
 
 
-def records(content: memoryview) -> list[_Record]:
-    """The records of a batch (Kafka protocol guide, "Record", magic 2).
+class FetchResult(fetcher.FetchResult):  # type: ignore[misc]
+    """What was fetched of a partition, given in columns."""
 
-    Bytes of a header's name that are no UTF-8 are written as escapes. Raises
-    CorruptRecordException.
+    _rest: RecordColumns | None = None
+
+    def getall(self, max_records: int | None = None) -> Sequence[FetchedRecord]:
+        """Records up to the bound, or all; the position moves behind them."""
+        if not self.check_assignment(self._topic_partition) or not self.has_more():
+            return []
+        found: list[RecordColumns] = []
+        room = max_records
+        while room is None or room > 0:
+            block = self._rest or next(self._partition_records, None)
+            self._rest = None
+            if block is None:
+                self._update_position()
+                self._partition_records = None
+                break
+            if room is not None:
+                block, self._rest = block[:room], block[room:] or None
+                room -= len(block)
+            found.append(block)
+            self._partition_records.next_fetch_offset = int(block.offsets[-1]) + 1
+            self._update_position()
+        return RecordColumns.joined(found) if found else []
+
+    def getone(self) -> Any:
+        """Nobody here reads one at a time."""
+        raise NotImplementedError
+
+
+def records(content: memoryview) -> RecordColumns:
+    """The records of a batch (Kafka protocol guide, "Record Batch", magic 2).
+
+    Raises CorruptRecordException.
     """
     batch = DefaultRecordBatch(content)
     decode = _DECODERS[batch.compression_type]
-    reader = _Reader(bytes(decode(bytes(content[_BATCH_HEADER_BYTES:]))))
-    try:
-        found = [reader.record(batch.base_offset, batch.first_timestamp) for _ in _count(content)]
-    except (ValueError, IndexError) as error:
-        raise CorruptRecordException(f"Found invalid record structure: {error!r}") from error
+    data = bytes(decode(bytes(content[_BATCH_HEADER_BYTES:])))
+    count = int.from_bytes(content[_BATCH_HEADER_BYTES - 4 : _BATCH_HEADER_BYTES], "big")
+    found = RecordColumns.read(data, count, batch.base_offset, batch.first_timestamp)
     if batch.timestamp_type:  # the broker's: one time for the whole batch
-        for record in found:
-            record.timestamp = batch.max_timestamp
+        found.times_ms[:] = batch.max_timestamp
     return found
-
-
-def _count(content: memoryview) -> range:
-    return range(int.from_bytes(content[_BATCH_HEADER_BYTES - 4 : _BATCH_HEADER_BYTES], "big"))
-
-
-class _Reader:
-    """Reads records off the bytes of an uncompressed batch."""
-
-    def __init__(self, content: bytes) -> None:
-        self._content = content
-        self._at = 0
-
-    def record(self, base_offset: int, first_timestamp: int) -> _Record:
-        """The next one."""
-        length = self._number()
-        end = self._at + length
-        self._at += 1  # attributes, of which none is defined
-        timestamp, offset = first_timestamp + self._number(), base_offset + self._number()
-        key, value = self._field(), self._field()
-        headers = [(self._name(), self._field()) for _ in range(self._number())]
-        if self._at != end:
-            raise ValueError(f"a record of {length} bytes ends after {self._at - end + length}")
-        return _Record(offset, timestamp, key, value, headers)
-
-    def _number(self) -> int:
-        value, self._at = decode_varint(self._content, self._at)
-        return int(value)
-
-    def _field(self) -> bytes | None:
-        size = self._number()
-        if size < 0:
-            return None
-        start, self._at = self._at, self._at + size
-        if self._at > len(self._content):
-            raise ValueError("a field reaches beyond the batch")
-        return self._content[start : self._at]
-
-    def _name(self) -> str:
-        name = self._field()
-        if name is None:
-            raise ValueError("a header without a name")
-        return name.decode(errors="backslashreplace")
 
 
 def install() -> None:
     """Have aiokafka's consumers of this process read records this way."""
     fetcher.MemoryRecords = Batches
     fetcher.PartitionRecords = PartitionRecords
+    fetcher.FetchResult = FetchResult

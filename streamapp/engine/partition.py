@@ -1,11 +1,11 @@
 """One source partition at work: batches are scored, checkpoints make them durable.
 
 A checkpoint, in this order: the log makes output and the state it led to durable, the partition's
-position among it; then the store is written; then the group may see the offset. A new owner goes
-on from the position in the state, so state is applied exactly once under either guarantee.
-Exactly-once: output, state and offset are one transaction, so nothing repeats. At-least-once: the
-output is confirmed first; what can repeat is the output whose state had not been appended, and it
-is computed again from the same state: the same bytes.
+position among it; then the store is written, under load once for several checkpoints; then the
+group may see the offset. A new owner goes on from the position in the state, so state is applied
+exactly once under either guarantee. Exactly-once: output, state and offset are one transaction, so
+nothing repeats. At-least-once: the output is confirmed first; what can repeat is the output whose
+state had not been appended, and it is computed again from the same state: the same bytes.
 """
 
 import asyncio
@@ -16,25 +16,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import starmap
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import structlog
-from aiokafka.structs import ConsumerRecord
 
 from streamapp.domain.verdict import SEVERITIES
 from streamapp.engine import metrics
 from streamapp.engine.dead_letter_limit import DeadLetterLimit
 from streamapp.engine.outbox import LogError
 from streamapp.engine.partition_log import PartitionLog
-from streamapp.engine.profile_table import ProfileTable
-from streamapp.engine.record_batch import (
-    Header,
-    Messages,
-    encoded_header,
-    encoded_headers,
-    varint,
-)
+from streamapp.engine.profile_table import ProfileTable, Snapshot
+from streamapp.engine.record_batch import Header, Messages, encoded_header, encoded_headers
+from streamapp.engine.record_columns import CarriedHeaders, FetchedRecord, RecordColumns
 from streamapp.engine.store import PARTITION_STATE_KEY, Store
 from streamapp.features.profile_view import is_expired
 from streamapp.kafka.dead_letters import REDRIVEN
@@ -49,7 +43,7 @@ from streamapp.scoring.what_if import what_if
 log = structlog.get_logger()
 
 #: Headers of a transaction that its verdict carries on: trace context and the intended send time.
-CARRIED_HEADERS: Final = frozenset({"traceparent", "tracestate", "sent_at"})
+CARRIED_HEADERS: Final = ("traceparent", "tracestate", "sent_at")
 
 #: A carried header that is longer is dropped: a verdict larger than its topic takes would stop the
 #: partition. Trace context asks for 512 characters.
@@ -59,8 +53,16 @@ _HEADERS: Final = tuple(
     (("schema", b"verdict/1"), ("severity", severity.encode())) for severity in SEVERITIES
 )
 _ENCODED_HEADERS: Final = ByteColumn.of([encoded_headers(headers) for headers in _HEADERS])
-_OWN_HEADERS: Final = [b"".join(starmap(encoded_header, headers)) for headers in _HEADERS]
+_OWN_HEADERS: Final = ByteColumn.of(
+    [b"".join(starmap(encoded_header, headers)) for headers in _HEADERS]
+)
 _OWN_COUNT: Final = len(_HEADERS[0])
+
+#: Under load the store is written once for so many checkpoints, or profiles in them: a user who
+#: pays often is written once for all. Until then recovery takes it from the changelog.
+_STORE_CHECKPOINTS_MAX: Final = 32
+_STORE_PROFILES_MAX: Final = 4_096
+_CARRIED: Final = CarriedHeaders(CARRIED_HEADERS, CARRIED_BYTES_MAX)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,41 @@ class Scorer:
     checkpoint_profiles_max: int
 
 
+class _Unwritten:
+    """What is in the changelog and not in the store yet.
+
+    applied: changelog offset up to which both together hold everything.
+    """
+
+    def __init__(self, applied: int) -> None:
+        self.applied = applied
+        self.items: dict[bytes, bytes] = {}
+        self.snapshots: list[Snapshot] = []
+
+    def is_due(self, checkpoints_max: int) -> bool:
+        """Whether it is time to write."""
+        is_many = len(self.snapshots) >= checkpoints_max
+        return is_many or len(self.items) >= _STORE_PROFILES_MAX
+
+    def add(
+        self, snapshot: Snapshot, items: Sequence[tuple[bytes, bytes]], last: int, *, is_alone: bool
+    ) -> None:
+        """A checkpoint's items, the last of them at offset `last`.
+
+        Where others may have written in between, the store holds only what came before them.
+        Recovery goes on from there, and takes the newer of theirs and ours.
+        """
+        if last <= self.applied:
+            raise LogError(
+                f"the changelog gave offset {last} after {self.applied}: it was made again; what "
+                f"to do is said when the worker is started again"
+            )
+        self.items.update(items)
+        self.snapshots.append(snapshot)
+        if is_alone or last == self.applied + len(items):
+            self.applied = last
+
+
 class PartitionTask:
     """Scores one partition and checkpoints it. Used from one event loop only."""
 
@@ -93,6 +130,7 @@ class PartitionTask:
         table: ProfileTable,
         output: PartitionLog,
         limit: DeadLetterLimit,
+        checkpoints_written_max: int = _STORE_CHECKPOINTS_MAX,
     ) -> None:
         self.source = source
         self._scorer = scorer
@@ -107,6 +145,8 @@ class PartitionTask:
         #: snapshot: so a snapshot never holds half a batch.
         self._step = asyncio.Lock()
         self._snapshot_taken = asyncio.Event()
+        self._unwritten = _Unwritten(store.changelog_offset)
+        self._checkpoints_written_max = checkpoints_written_max
         self._failure: Exception | None = None
         #: The time that the newest record scored bears; None before the first.
         self.newest_ms: int | None = None
@@ -140,13 +180,13 @@ class PartitionTask:
         partition = self.source.partition
         return what_if(key, value, image, self._state, partition, scorer.model, scorer.policy)
 
-    async def score(self, found: Sequence[ConsumerRecord]) -> None:
+    async def score(self, found: Sequence[Any]) -> None:
         """Score records that follow the position; earlier ones are done and passed over."""
         while self._table.changed >= self._scorer.checkpoint_profiles_max:
             await self._next_snapshot()
         async with self._step:
-            fresh = [record for record in found if record.offset > self._state.source_offset]
-            if not fresh:
+            fresh = RecordColumns.of(found).from_offset(self._state.source_offset + 1)
+            if not len(fresh):
                 return
             with self._whole():
                 scored = await self._score(fresh)
@@ -172,15 +212,10 @@ class PartitionTask:
         if self._failure is not None:
             raise self._failure
 
-    async def _score(self, fresh: Sequence[ConsumerRecord]) -> ScoredBatch:
+    async def _score(self, fresh: RecordColumns) -> ScoredBatch:
         started = time.perf_counter()
         _note_wait(fresh)
-        records = Records(
-            self.source,
-            [record.key for record in fresh],
-            [record.value for record in fresh],
-            [record.offset for record in fresh],
-        )
+        records = Records(self.source, fresh.keys, fresh.values, fresh.offsets)
         scorer = self._scorer
         scored = process(records, self._table, self._state, scorer.model, scorer.policy)
         self._table.mark(scored.touched)
@@ -191,16 +226,16 @@ class PartitionTask:
         metrics.CACHED_PROFILES.labels(self.source.partition).set(len(self._table))
         with metrics.STAGE_SECONDS.labels("output").time():
             await self._append(fresh, scored)
-        self.newest_ms = fresh[-1].timestamp
+        self.newest_ms = int(fresh.times_ms[-1])
         return scored
 
-    async def _append(self, found: Sequence[ConsumerRecord], scored: ScoredBatch) -> None:
+    async def _append(self, found: RecordColumns, scored: ScoredBatch) -> None:
         topics = self._scorer.topics
         dead = [
             (letter.key, letter.value, [*_own_headers(found[row]), *letter.headers()])
             for row, letter in zip(scored.refused_rows, scored.dead_letters, strict=True)
         ]
-        verdicts = _verdict_messages([found[row] for row in scored.rows], scored)
+        verdicts = _verdict_messages(found, scored.rows, scored)
         anomaly_code = self._scorer.policy.anomaly_severity.rank
         anomalies = np.flatnonzero(np.array(scored.severities, np.int64) >= anomaly_code)
         for topic, messages in (
@@ -212,10 +247,22 @@ class PartitionTask:
                 await self._output.append(topic, messages)
 
     def start_checkpoint(self) -> asyncio.Task[None] | None:
-        """Begin a checkpoint in the background unless one runs or there is nothing new."""
+        """Begin a checkpoint in the background unless one runs or there is nothing new.
+
+        Where there is nothing new, the store is written if it is behind.
+        """
         if self._checkpoint is None and not self.is_clean:
             self._checkpoint = asyncio.ensure_future(self._run_checkpoint())
+        elif self._checkpoint is None and self._unwritten.snapshots:
+            self._checkpoint = asyncio.ensure_future(self._catch_up())
         return self._checkpoint
+
+    async def _catch_up(self) -> None:
+        try:
+            with self._whole():
+                self._write_store()
+        finally:
+            self._checkpoint = None
 
     async def _next_snapshot(self) -> None:
         """Return when a checkpoint has taken what has changed; scoring goes on while it commits."""
@@ -260,8 +307,9 @@ class PartitionTask:
         taken = time.perf_counter()
         last = await self._output.commit(items, offset + 1)
         committed = time.perf_counter()
-        self._write_store(items, last)
-        self._table.release(snapshot)
+        self._unwritten.add(snapshot, items, last, is_alone=self._output.is_fenced)
+        if self._unwritten.is_due(self._checkpoints_written_max):
+            self._write_store()
         assert offset > self._checkpointed, "checkpoints only move forward"
         self._checkpointed = offset
         metrics.note_stage("snapshot", taken - started)
@@ -269,19 +317,12 @@ class PartitionTask:
         metrics.note_stage("store", time.perf_counter() - committed)
         return len(snapshot.items)
 
-    def _write_store(self, items: Sequence[tuple[bytes, bytes]], last: int) -> None:
-        """Where others may have written in between, the store holds only what came before them.
-
-        Recovery goes on from there, and takes the newer of theirs and ours.
-        """
-        applied = self._store.changelog_offset
-        if last <= applied:
-            raise LogError(
-                f"the changelog gave offset {last} after {applied}: it was made again; what to do "
-                f"is said when the worker is started again"
-            )
-        is_all = self._output.is_fenced or last == applied + len(items)
-        self._store.write(items, last if is_all else applied)
+    def _write_store(self) -> None:
+        unwritten, self._unwritten = self._unwritten, _Unwritten(self._unwritten.applied)
+        if unwritten.snapshots:
+            self._store.write(unwritten.items.items(), unwritten.applied)
+        for snapshot in unwritten.snapshots:
+            self._table.release(snapshot)
 
     async def close(self, timeout_s: float) -> None:
         """Make a last checkpoint if time allows, and release log and store, in time for each.
@@ -294,7 +335,10 @@ class PartitionTask:
             try:
                 await asyncio.wait_for(self._output.close(), timeout_s)
             finally:
-                self._store.close()
+                try:
+                    self._write_store()
+                finally:
+                    self._store.close()
 
 
 def _stored_state(source: SourcePartition, store: Store, model: ModelArtifact) -> PartitionState:
@@ -312,41 +356,22 @@ def _stored_state(source: SourcePartition, store: Store, model: ModelArtifact) -
     return state
 
 
-def _note_wait(fresh: Sequence[ConsumerRecord]) -> None:
+def _note_wait(fresh: RecordColumns) -> None:
     """Of the oldest; its time is of another clock, so it may lie ahead of ours, or be unknown."""
-    if fresh[0].timestamp > 0:
-        metrics.note_stage("wait", max(0.0, time.time() - fresh[0].timestamp / 1000))
+    if fresh.times_ms[0] > 0:
+        metrics.note_stage("wait", max(0.0, time.time() - fresh.times_ms[0] / 1000))
 
 
-def _carried_headers(record: ConsumerRecord) -> list[Header]:
-    """Each of `CARRIED_HEADERS` once at most, the first that is there and not too long."""
-    carried: dict[str, bytes] = {}
-    for name, value in record.headers:
-        if name in CARRIED_HEADERS and value is not None and len(value) <= CARRIED_BYTES_MAX:
-            carried.setdefault(name, value)
-    return list(carried.items())
+def _verdict_messages(found: RecordColumns, rows: Sequence[int], scored: ScoredBatch) -> Messages:
+    at, severities = np.array(rows, np.int64), np.array(scored.severities, np.int64)
+    headers = _ENCODED_HEADERS.take(severities)
+    if found.has_headers:
+        own = _OWN_HEADERS.take(severities)
+        headers = _CARRIED.behind(own, _OWN_COUNT, found.headers.take(at))
+    return Messages(found.keys.take(at), scored.payloads, headers)
 
 
-def _with_carried(own: bytes, carried: Sequence[Header]) -> bytes:
-    count = varint(_OWN_COUNT + len(carried))
-    return count + own + b"".join(starmap(encoded_header, carried))
-
-
-def _verdict_messages(found: Sequence[ConsumerRecord], scored: ScoredBatch) -> Messages:
-    keys = ByteColumn.of([record.key for record in found])
-    if any(record.headers for record in found):
-        headers = ByteColumn.of(
-            [
-                _with_carried(_OWN_HEADERS[severity], _carried_headers(record))
-                for record, severity in zip(found, scored.severities, strict=True)
-            ]
-        )
-    else:
-        headers = _ENCODED_HEADERS.take(np.array(scored.severities, np.int64))
-    return Messages(keys, scored.payloads, headers)
-
-
-def _own_headers(record: ConsumerRecord) -> list[Header]:
+def _own_headers(record: FetchedRecord) -> list[Header]:
     """The sender's headers and the count of redrives; marks of an earlier refusal are dropped."""
     return [one for one in record.headers if one[0] == REDRIVEN or not one[0].startswith("dlq.")]
 

@@ -13,9 +13,15 @@ from numpy.typing import NDArray
 
 from streamapp.engine import metrics
 from streamapp.engine.store import Store, user_key
-from streamapp.features.profile import ProfileBlock, empty_profiles, place, reset, seal_all, unseal
-
-_FIRST_CAPACITY = 1024
+from streamapp.features.profile import (
+    ProfileBlock,
+    copy_profiles,
+    place,
+    reset,
+    seal_all,
+    unseal,
+    unset_profiles,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +41,20 @@ class ProfileTable:
         self._slot_of: dict[str, int] = {}
         self._free: list[int] = []
         self._users: list[str] = []
-        self._block = empty_profiles(0)
+        self._block = unset_profiles(0)
         self._dirty = np.zeros(0, dtype=np.bool_)
         self._used = np.zeros(0, dtype=np.bool_)
         self._pins = np.zeros(0, dtype=np.int64)
-        self._grow(min(_FIRST_CAPACITY, profiles_max))
+        self._hand = 0
+        self._grow(profiles_max)
 
     def _grow(self, capacity: int) -> None:
+        """Have so many slots. At once, for what is not used takes no memory, and to copy pauses."""
         before = len(self._block)
         added = capacity - before
-        self._block = np.concatenate([self._block, empty_profiles(added)])
+        block = unset_profiles(capacity)
+        copy_profiles(self._block, block)
+        self._block = block
         self._dirty = np.concatenate([self._dirty, np.zeros(added, dtype=np.bool_)])
         self._used = np.concatenate([self._used, np.zeros(added, dtype=np.bool_)])
         self._pins = np.concatenate([self._pins, np.zeros(added, dtype=np.int64)])
@@ -62,7 +72,7 @@ class ProfileTable:
     @property
     def changed(self) -> int:
         """Profiles changed since the last snapshot."""
-        return int(self._dirty.sum())
+        return int(np.count_nonzero(self._dirty))
 
     def slots(self, users: Sequence[str]) -> NDArray[np.int64]:
         """The slot of each user (n,), loading those that are not in memory."""
@@ -118,27 +128,25 @@ class ProfileTable:
         metrics.PROFILE_READS.labels("new").inc(len(users) - len(images))
 
     def _make_room(self, count: int, wanted: set[str]) -> None:
-        if len(self._free) < count and len(self._block) < self._profiles_max:
-            room = max(len(self._block) * 2, len(self._slot_of) + count)
-            self._grow(max(min(room, self._profiles_max), len(self._block)))
         if len(self._free) < count:
             self._evict(max(count - len(self._free), len(self._block) // 16), wanted)
         if len(self._free) < count:  # everything is pinned or wanted: rather grow than wait
             self._grow(len(self._block) + count - len(self._free))
 
     def _evict(self, count: int, wanted: set[str]) -> None:
-        """Give up to `count` slots back: second-chance order, never a changed or pinned one."""
-        held = self._dirty | (self._pins > 0)
-        for _ in range(2):  # the first round may find everything used and take the marks away
-            for user, slot in list(self._slot_of.items()):
-                if count == 0:
-                    return
-                if held[slot] or user in wanted:
-                    continue
-                del self._slot_of[user]
-                if self._used[slot]:
-                    self._used[slot] = False
-                    self._slot_of[user] = slot
-                    continue
-                self._free.append(slot)
-                count -= 1
+        """Give up to `count` slots back, never a changed or pinned one.
+
+        In turn those not used since the marks of use were last taken away, which is when they are
+        too few.
+        """
+        may_go = ~self._dirty & (self._pins == 0)
+        may_go[self._free] = False
+        may_go[[self._slot_of[user] for user in wanted if user in self._slot_of]] = False
+        if np.count_nonzero(may_go & ~self._used) < count:
+            self._used[may_go] = False
+        idle = np.flatnonzero(may_go & ~self._used)
+        chosen = np.roll(idle, -int(np.searchsorted(idle, self._hand)))[:count].tolist()
+        for slot in chosen:
+            del self._slot_of[self._users[slot]]
+        self._free += chosen
+        self._hand = chosen[-1] + 1 if chosen else 0

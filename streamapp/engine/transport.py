@@ -15,12 +15,12 @@ from typing import Any, Protocol, cast
 import faust
 from aiokafka import TopicPartition
 from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
-from aiokafka.structs import ConsumerRecord
 from faust.tables import TableManager
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from streamapp.engine import fetched_records
+from streamapp.engine.record_columns import FetchedRecord
 
 
 class GapError(Exception):
@@ -36,7 +36,7 @@ class Fetched:
     time is read again.
     """
 
-    records: list[ConsumerRecord]
+    records: Sequence[FetchedRecord]
     follows: int | None
     seeks: int
 
@@ -97,7 +97,7 @@ class BatchingOptions:
 
 
 def fold(
-    records: Sequence[ConsumerRecord],
+    records: Sequence[FetchedRecord],
     records_max: int,
     follows: int | None = None,
     seeks: int = 0,
@@ -105,7 +105,7 @@ def fold(
     """Cut records of one partition into batches of at most `records_max`."""
     batches = []
     for start in range(0, len(records), records_max):
-        chunk = list(records[start : start + records_max])
+        chunk = records[start : start + records_max]
         last = chunk[-1]
         value = Fetched(chunk, follows, seeks)
         batches.append(
@@ -202,7 +202,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             consumer._fetcher._fetch_max_wait_ms = FETCH_WAIT_MS
             consumer._fetcher._fetch_min_bytes = consumer._fetch_min_bytes
 
-    def _folded(self, tp: TP, records: Sequence[ConsumerRecord]) -> list[RecordBatch]:
+    def _folded(self, tp: TP, records: Sequence[FetchedRecord]) -> list[RecordBatch]:
         follows, self._next[tp] = self._next.get(tp), records[-1].offset + 1
         records_max = cast(Any, self.app).batching.records_max
         return fold(records, records_max, follows, self._seeks)

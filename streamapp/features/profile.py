@@ -109,6 +109,16 @@ def reset(block: ProfileBlock, slots: slice | NDArray[np.integer[Any]]) -> None:
     block.view(_WHOLE)[slots] = _NEVER_SEEN
 
 
+def unset_profiles(count: int) -> ProfileBlock:
+    """Room for profiles, each to be reset or placed before it is read."""
+    return np.empty(count, dtype=PROFILE)
+
+
+def copy_profiles(source: ProfileBlock, target: ProfileBlock) -> None:
+    """Make the first profiles of `target` those of `source`."""
+    target.view(_WHOLE)[: len(source)] = source.view(_WHOLE)
+
+
 def place(block: ProfileBlock, slots: NDArray[np.integer[Any]], images: Sequence[bytes]) -> None:
     """Put stored profiles (n, each of PROFILE_BYTES) at `slots` (n,)."""
     block.view(_WHOLE)[slots] = np.frombuffer(b"".join(images), _WHOLE)

@@ -17,8 +17,10 @@ class ByteColumn:
     ends: NDArray[np.int64]
 
     @classmethod
-    def of(cls, rows: Sequence[bytes | None]) -> "ByteColumn":
-        """The rows as they stand in a list."""
+    def of(cls, rows: "Sequence[bytes | None] | ByteColumn") -> "ByteColumn":
+        """The rows as they stand in a list; a column is itself."""
+        if isinstance(rows, ByteColumn):
+            return rows
         has_none = None in rows
         given: Sequence[bytes] = [row or b"" for row in rows] if has_none else rows  # type: ignore[assignment]
         sizes = np.fromiter(map(len, given), np.int64, len(given))
@@ -52,7 +54,7 @@ class ByteColumn:
     def __len__(self) -> int:
         return len(self.starts)
 
-    def get(self, row: int) -> bytes | None:
+    def __getitem__(self, row: int) -> bytes | None:
         """One row."""
         start = self.starts[row]
         return None if start < 0 else self.data[start : self.ends[row]]

@@ -34,13 +34,12 @@ class Payments:
     rows: NDArray[np.int64]
     columns: Columns
     texts: tuple[ByteColumn, ...]
-    keys: Sequence[bytes | None]
-    values: Sequence[bytes | None]
+    keys: ByteColumn
+    values: ByteColumn
 
     def users(self) -> list[str]:
         """Each one's `user_id`."""
-        found = [self.keys[row] for row in self.rows.tolist()]
-        return [key.decode() for key in found if key is not None]  # else it were refused
+        return [key.decode() for key in self.keys.take(self.rows)]  # none is None: it were refused
 
     def full(self, at: int) -> Transaction:
         """One with all its fields, decoded again."""
@@ -63,18 +62,18 @@ class Payments:
 
 
 def read_payments(
-    keys: Sequence[bytes | None],
-    values: Sequence[bytes | None],
-    offsets: Sequence[int],
+    key_rows: Sequence[bytes | None] | ByteColumn,
+    value_rows: Sequence[bytes | None] | ByteColumn,
+    offsets: Sequence[int] | NDArray[np.int64],
     time_zone: str = "UTC",
 ) -> tuple[Payments, Refused]:
     """The payments among records, and the rows of the others with the reasons."""
+    keys, values = ByteColumn.of(key_rows), ByteColumn.of(value_rows)
     records = np.empty(len(values), EVENT)
     spans = np.empty((len(values), len(CARRIED), 2), np.int64)
-    column = ByteColumn.of(values)
-    is_read = read_plain(ByteColumn.of(keys).arrays, column.arrays, records, spans)
-    data = column.data + _NULL
-    spans[spans[:, :, 0] < 0] = len(column.data), len(data)
+    is_read = read_plain(keys.arrays, values.arrays, records, spans)
+    data = values.data + _NULL
+    spans[spans[:, :, 0] < 0] = len(values.data), len(data)
     refused: Refused = []
     if not is_read.all():
         others = np.flatnonzero(~is_read).tolist()

@@ -32,9 +32,9 @@ class Records:
     """Records of one partition in offset order, as they came."""
 
     source: SourcePartition
-    keys: Sequence[bytes | None]
-    values: Sequence[bytes | None]
-    offsets: Sequence[int]
+    keys: Sequence[bytes | None] | ByteColumn
+    values: Sequence[bytes | None] | ByteColumn
+    offsets: Sequence[int] | NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +91,8 @@ def process(
     """Score `records` in order; `profiles` and `state` are changed in place."""
     parameters = FeatureParameters(model.global_amount_limit, policy.time_zone)
     batch = featurise(records, profiles, state.clock, parameters)
-    if records.offsets:
-        state.source_offset = max(state.source_offset, records.offsets[-1])
+    if len(records.offsets):
+        state.source_offset = max(state.source_offset, int(records.offsets[-1]))
     features, slots = batch.features, batch.slots
     applied = np.flatnonzero(features.status == APPLIED)
     values, modes = features.values[applied], features.is_cold[applied]
@@ -155,7 +155,7 @@ def _dead_letter(records: Records, row: int, why: Rejected) -> DeadLetter:
         rejected=why,
         topic=records.source.topic,
         partition=records.source.partition,
-        offset=records.offsets[row],
+        offset=int(records.offsets[row]),
         key=records.keys[row],
         value=records.values[row],
     )

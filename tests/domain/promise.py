@@ -56,7 +56,7 @@ def _read_alike(key: bytes | None, value: bytes | None, outcome: Transaction | R
     expected = columns_of([outcome], [7]).records
     assert expected.tobytes() == payments.columns.records.tobytes(), (expected, payments.columns)
     carried = [msgspec.json.encode(getattr(outcome, name)) for name in CARRIED]
-    assert carried == [text.get(0) for text in payments.texts]
+    assert carried == [text[0] for text in payments.texts]
 
 
 def broken_bounds(transaction: Transaction, key: bytes | None) -> list[str]:

@@ -51,6 +51,7 @@ class Owner:
         transactional: bool = False,
         checkpoint_profiles_max: int = 384,
         cache_profiles_max: int = 2_048,
+        checkpoints_written_max: int = 1,
         limit: DeadLetterLimit | None = None,
     ) -> None:
         self.faults = Faults()
@@ -67,6 +68,7 @@ class Owner:
             self.table,
             self.log,
             limit or DeadLetterLimit(100_000, 1.0, 100_000),
+            checkpoints_written_max,
         )
 
     async def score(self, found: Sequence[ConsumerRecord], size: int) -> None:

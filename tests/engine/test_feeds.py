@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from aiokafka.structs import ConsumerRecord
 
 from streamapp.engine.feeds import BATCHES_WAITING_MAX, Feeds
+from streamapp.engine.record_columns import FetchedRecord
 from tests.engine.records import record
 from tests.engine.running import run_async, until
 
@@ -21,7 +22,7 @@ class Scoring:
         self.gates = {partition: asyncio.Event() for partition in held}
         self.refused = -1
 
-    async def score(self, partition: int, found: Sequence[ConsumerRecord], generation: int) -> None:
+    async def score(self, partition: int, found: Sequence[FetchedRecord], generation: int) -> None:
         """Note, and wait at the partition's gate."""
         self.calls.append((partition, [one.offset for one in found], generation))
         if partition == self.refused:

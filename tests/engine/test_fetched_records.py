@@ -1,6 +1,7 @@
 """Reading fetched records: as aiokafka does, and also where a header's name is no text."""
 
 import struct
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -11,8 +12,9 @@ from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamapp.engine.fetched_records import Batches, FetchedRecord, PartitionRecords, records
+from streamapp.engine.fetched_records import Batches, FetchResult, PartitionRecords, records
 from streamapp.engine.record_batch import Messages, RecordBatch, sized_field, varint
+from streamapp.engine.record_columns import FetchedRecord
 from streamapp.scoring.byte_column import ByteColumn
 from tests.engine.test_record_batch import HEADERS, MESSAGES, NULLABLE, TIME_MS
 
@@ -42,7 +44,12 @@ def batch_of(messages: list[Any]) -> bytes:
 
 def fetched(content: bytes, start: int = 0) -> list[FetchedRecord]:
     """What the engine gets of a fetched partition, from offset `start` on."""
-    return list(PartitionRecords(PLACE, Batches(content), None, start, None, None, True, 1))
+    return list(chain.from_iterable(reader(content, start)))
+
+
+def reader(content: bytes, start: int = 0) -> PartitionRecords:
+    """What reads a fetched partition from offset `start` on."""
+    return PartitionRecords(PLACE, Batches(content), None, start, None, None, True, 1)
 
 
 @given(RAW_MESSAGES, st.integers(0, 19))
@@ -87,10 +94,52 @@ def test_batches_follow_one_another_up_to_one_that_is_cut_off(messages: list[Any
     batches = Batches(odd + one + odd[:-1])
     found = []
     while batches.has_next():
-        found.append([record.value for record in batches.next_batch()])
+        [block] = batches.next_batch()
+        found.append([record.value for record in block.columns])
     assert [[b"value"], [value for _, value, _ in messages]] == found
     assert batches.next_batch() is None
     assert len(odd + one + odd) - 1 == batches.size_in_bytes()
+
+
+class Assignment:
+    """An assignment with one partition, which is not paused; knows where it stands."""
+
+    active, paused = True, False
+
+    def __init__(self, position: int) -> None:
+        self.position = position
+
+    def state_value(self, _place: TopicPartition) -> "Assignment":
+        """Its own."""
+        return self
+
+    def consumed_to(self, position: int) -> None:
+        """Go on from there."""
+        self.position = position
+
+
+@given(RAW_MESSAGES, st.integers(0, 19), st.lists(st.integers(1, 30), min_size=1))
+def test_a_fetch_is_given_up_to_a_bound(messages: list[Any], start: int, bounds: list[int]) -> None:
+    """Bound by bound it comes to all there is, and the position stands behind what was given."""
+    content = batch_of(messages) + RecordBatch(
+        [block_of(messages)], TIME_MS, is_transactional=False
+    )._build().replace(b"\0" * 8, struct.pack(">q", len(messages)), 1)
+    here = Assignment(start)
+    result = FetchResult(
+        PLACE, assignment=here, partition_records=reader(content, start), backoff=0
+    )
+    found: list[FetchedRecord] = []
+    for bound in [*bounds, None]:
+        if not result.has_more():
+            break
+        given_now = result.getall(bound)
+        assert bound is None or len(given_now) <= bound
+        found += given_now
+        if result.has_more():
+            assert found[-1].offset + 1 == here.position
+    assert not result.has_more()
+    assert fetched(content, start) == found
+    assert 2 * len(messages) == here.position
 
 
 def test_messages_of_old_brokers_are_read() -> None:

@@ -57,6 +57,47 @@ def test_a_checkpoint_without_news_writes_nothing(owner: NewOwner, broker: FakeB
     assert ["closed"] == broker.trace
 
 
+def test_the_store_is_written_once_for_several_checkpoints(
+    owner: NewOwner, broker: FakeBroker, traffic: Traffic
+) -> None:
+    """Each is durable without; users in between are read from memory, though few fit there."""
+
+    async def work() -> None:
+        one = owner(checkpoints_written_max=3, cache_profiles_max=2)
+        found = records(traffic.keys[:9], traffic.values[:9])
+        for at, writes in ((0, 0), (3, 0), (6, 1)):
+            await one.score(found[at : at + 3], 3)
+            await one.task.checkpoint()
+            assert (at + 3, writes) == (one.task.committable, broker.trace.count("store"))
+        assert dict(broker.changelog) == one.state()
+
+    run_async(work())
+
+
+@pytest.mark.parametrize("is_closed", [False, True])
+def test_a_store_that_is_behind_catches_up_when_nothing_is_new(
+    owner: NewOwner, broker: FakeBroker, traffic: Traffic, is_closed: bool
+) -> None:
+    """At the next checkpoint's time, or at the end."""
+
+    async def work() -> None:
+        one = owner(checkpoints_written_max=3)
+        await one.score(records(traffic.keys[:3], traffic.values[:3]), 3)
+        await one.task.checkpoint()
+        assert {} == one.state()
+        if is_closed:
+            await one.task.close(1.0)
+        else:
+            running = one.task.start_checkpoint()
+            assert running is not None
+            await running
+            assert dict(broker.changelog) == one.state()
+            assert one.task.start_checkpoint() is None
+
+    run_async(work())
+    assert 1 == broker.trace.count("store")
+
+
 def test_another_model_keeps_position_and_profiles(
     broker: FakeBroker, model: ModelArtifact, traffic: Traffic, tmp_path: Path
 ) -> None:

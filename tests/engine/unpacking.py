@@ -10,7 +10,7 @@ from streamapp.engine.record_batch import Header, Message, Messages
 def unpacked(blocks: Iterable[Messages]) -> list[Message]:
     """The messages of all blocks, in order."""
     return [
-        (block.keys.get(row), block.values.get(row), decoded_headers(block.headers.get(row)))
+        (block.keys[row], block.values[row], decoded_headers(block.headers[row]))
         for block in blocks
         for row in range(len(block))
     ]

@@ -91,7 +91,7 @@ def test_texts_are_chosen_by_number() -> None:
 def test_rows_of_bytes_are_read_one_by_one(rows: list[bytes | None]) -> None:
     """Each by its number, None among them; all in order where there is none."""
     column = ByteColumn.of(rows)
-    assert rows == [column.get(row) for row in range(len(column))]
+    assert rows == [column[row] for row in range(len(column))]
     given_rows = [row or b"" for row in rows]
     assert given_rows == list(ByteColumn.of(given_rows))
     assert [len(row) for row in given_rows] == column.sizes.tolist()

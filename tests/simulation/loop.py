@@ -69,6 +69,17 @@ class ProcessLoop(asyncio.AbstractEventLoop):
         self._tasks.append(task)
         return task
 
+    def run_in_executor(  # type: ignore[override]
+        self, _executor: object, function: Callable[..., Any], *arguments: Any
+    ) -> asyncio.Future[Any]:
+        """What a thread would do, done; told with the next step."""
+        done = self.create_future()
+        try:
+            done.set_result(function(*arguments))
+        except Exception as error:
+            done.set_exception(error)
+        return done
+
     def get_debug(self) -> bool:
         """No debug mode."""
         return False
