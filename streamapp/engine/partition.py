@@ -307,15 +307,20 @@ class PartitionTask:
         taken = time.perf_counter()
         last = await self._output.commit(items, offset + 1)
         committed = time.perf_counter()
-        self._unwritten.add(snapshot, items, last, is_alone=self._output.is_fenced)
-        if self._unwritten.is_due(self._checkpoints_written_max):
-            self._write_store()
+        self._store_later(snapshot, items, last)
         assert offset > self._checkpointed, "checkpoints only move forward"
         self._checkpointed = offset
         metrics.note_stage("snapshot", taken - started)
         metrics.note_stage("commit", committed - taken)
         metrics.note_stage("store", time.perf_counter() - committed)
         return len(snapshot.items)
+
+    def _store_later(
+        self, snapshot: Snapshot, items: Sequence[tuple[bytes, bytes]], last: int
+    ) -> None:
+        self._unwritten.add(snapshot, items, last, is_alone=self._output.is_fenced)
+        if self._unwritten.is_due(self._checkpoints_written_max):
+            self._write_store()
 
     def _write_store(self) -> None:
         unwritten, self._unwritten = self._unwritten, _Unwritten(self._unwritten.applied)

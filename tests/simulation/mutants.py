@@ -119,8 +119,7 @@ class _UnlockedTask(PartitionTask):
         state = self._state.to_bytes(self._scorer.model.half_space_trees)
         self._output.cut()
         items = [*snapshot.items, (PARTITION_STATE_KEY, state)]
-        self._write_store(items, await self._output.commit(items, offset + 1))
-        self._table.release(snapshot)
+        self._store_later(snapshot, items, await self._output.commit(items, offset + 1))
         self._checkpointed = offset
         return len(items)
 
