@@ -92,6 +92,7 @@ class PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # aioka
 class FetchResult(fetcher.FetchResult):  # type: ignore[misc]
     """What was fetched of a partition, given in columns."""
 
+    _partition_records: Any
     _rest: RecordColumns | None = None
 
     def getall(self, max_records: int | None = None) -> Sequence[FetchedRecord]:

@@ -30,6 +30,7 @@ from streamapp.engine.profile_table import ProfileTable, Snapshot
 from streamapp.engine.record_batch import Header, Messages, encoded_header, encoded_headers
 from streamapp.engine.record_columns import CarriedHeaders, FetchedRecord, RecordColumns
 from streamapp.engine.store import PARTITION_STATE_KEY, Store
+from streamapp.engine.unwritten import CHECKPOINTS_WRITTEN_MAX, Unwritten
 from streamapp.features.profile_view import is_expired
 from streamapp.kafka.dead_letters import REDRIVEN
 from streamapp.scoring.artifact import ModelArtifact
@@ -57,11 +58,6 @@ _OWN_HEADERS: Final = ByteColumn.of(
     [b"".join(starmap(encoded_header, headers)) for headers in _HEADERS]
 )
 _OWN_COUNT: Final = len(_HEADERS[0])
-
-#: Under load the store is written once for so many checkpoints, or profiles in them: a user who
-#: pays often is written once for all. Until then recovery takes it from the changelog.
-_STORE_CHECKPOINTS_MAX: Final = 32
-_STORE_PROFILES_MAX: Final = 4_096
 _CARRIED: Final = CarriedHeaders(CARRIED_HEADERS, CARRIED_BYTES_MAX)
 
 
@@ -84,41 +80,6 @@ class Scorer:
     checkpoint_profiles_max: int
 
 
-class _Unwritten:
-    """What is in the changelog and not in the store yet.
-
-    applied: changelog offset up to which both together hold everything.
-    """
-
-    def __init__(self, applied: int) -> None:
-        self.applied = applied
-        self.items: dict[bytes, bytes] = {}
-        self.snapshots: list[Snapshot] = []
-
-    def is_due(self, checkpoints_max: int) -> bool:
-        """Whether it is time to write."""
-        is_many = len(self.snapshots) >= checkpoints_max
-        return is_many or len(self.items) >= _STORE_PROFILES_MAX
-
-    def add(
-        self, snapshot: Snapshot, items: Sequence[tuple[bytes, bytes]], last: int, *, is_alone: bool
-    ) -> None:
-        """A checkpoint's items, the last of them at offset `last`.
-
-        Where others may have written in between, the store holds only what came before them.
-        Recovery goes on from there, and takes the newer of theirs and ours.
-        """
-        if last <= self.applied:
-            raise LogError(
-                f"the changelog gave offset {last} after {self.applied}: it was made again; what "
-                f"to do is said when the worker is started again"
-            )
-        self.items.update(items)
-        self.snapshots.append(snapshot)
-        if is_alone or last == self.applied + len(items):
-            self.applied = last
-
-
 class PartitionTask:
     """Scores one partition and checkpoints it. Used from one event loop only."""
 
@@ -130,7 +91,7 @@ class PartitionTask:
         table: ProfileTable,
         output: PartitionLog,
         limit: DeadLetterLimit,
-        checkpoints_written_max: int = _STORE_CHECKPOINTS_MAX,
+        checkpoints_written_max: int = CHECKPOINTS_WRITTEN_MAX,
     ) -> None:
         self.source = source
         self._scorer = scorer
@@ -145,7 +106,7 @@ class PartitionTask:
         #: snapshot: so a snapshot never holds half a batch.
         self._step = asyncio.Lock()
         self._snapshot_taken = asyncio.Event()
-        self._unwritten = _Unwritten(store.changelog_offset)
+        self._unwritten = Unwritten(store.changelog_offset)
         self._checkpoints_written_max = checkpoints_written_max
         self._failure: Exception | None = None
         #: The time that the newest record scored bears; None before the first.
@@ -323,7 +284,7 @@ class PartitionTask:
             self._write_store()
 
     def _write_store(self) -> None:
-        unwritten, self._unwritten = self._unwritten, _Unwritten(self._unwritten.applied)
+        unwritten, self._unwritten = self._unwritten, Unwritten(self._unwritten.applied)
         if unwritten.snapshots:
             self._store.write(unwritten.items.items(), unwritten.applied)
         for snapshot in unwritten.snapshots:

@@ -338,7 +338,7 @@ def _field(data: Any, at: int, end: int) -> Any:
 @kernel
 def _number(data: Any, at: int, end: int) -> Any:
     """A number in zigzag form of variable length, and where it ends; the latter -1 at damage."""
-    raw, shift = 0, 0
+    raw, shift = np.int64(0), 0
     while 0 <= at < end and shift < 64:
         byte = np.int64(data[at])
         raw |= (byte & 127) << shift
