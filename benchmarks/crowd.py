@@ -1,11 +1,11 @@
 """Payments of any number of users, with any skew, made from the shipped sample.
 
-A user is a copy of one of the sample's 160: each of their payments takes amount, merchant and
-category of one of that user's, drawn at random. Who pays next is drawn by Zipf's law over the users
-(exponent 0: all alike), or, for a share of the payments, is always the same one. Event time
-advances so that a user makes 2.5 payments a day on average, as in the sample, or where some pay far
-more than others, so that the busiest makes 8 or all make 400, whichever is more. The same crowd
-and seed give the same bytes.
+A user is a copy of one of the sample's 160: each of their payments takes amount, merchant,
+category and label of one of that user's, drawn at random. Who pays next is drawn by Zipf's law over
+the users (exponent 0: all alike), or, for a share of the payments, is always the same one. Event
+time advances so that a user makes 2.5 payments a day on average, as in the sample, or where some
+pay far more than others, so that the busiest makes 8 or all make 400, whichever is more. The same
+crowd and seed give the same bytes.
 
 Sketch: 1.5 to 2.5 µs a payment, so they are made before a measurement, see `recording`.
 """
@@ -19,7 +19,6 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from streamapp.features.contract import DAY_MS
-from streamapp.replay.columns import LABEL_UNKNOWN
 from streamapp.replay.encode import encode_columns, rfc3339_column
 from streamapp.replay.reader import RecordedBatch
 from streamapp.replay.sample import sample
@@ -96,6 +95,7 @@ class _Content:
     amounts: NDArray[np.float64]
     merchants: list[str]
     categories: list[str]
+    is_fraud: NDArray[np.int8]
     first_rows: NDArray[np.int64]
     row_counts: NDArray[np.int64]
 
@@ -109,6 +109,7 @@ class _Content:
             table["amount"].to_numpy(),
             list(map(str, table["merchant_id"].to_pylist())),
             table["category"].to_pylist(),
+            table["is_fraud"].to_numpy(),
             first_rows,
             row_counts,
         )
@@ -146,4 +147,4 @@ def _batch(
         }
     )
     keys = [name.encode() for name in taken]
-    return RecordedBatch(keys, values, time_ms, np.full(len(keys), LABEL_UNKNOWN, dtype=np.int8))
+    return RecordedBatch(keys, values, time_ms, content.is_fraud[rows])

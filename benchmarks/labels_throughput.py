@@ -2,26 +2,31 @@
 
     python -m benchmarks.labels_throughput [--quick] [--runs 3] [--seconds 30]
 
-The same worker, broker and payments as `benchmarks.throughput`, exactly-once. The model is that of
-`benchmarks.labels`; without its supervised part it is the same ensemble. The share of verdicts that
-have reasons stands beside each rate, for it decides what they cost.
+The same worker, broker and payments as `benchmarks.throughput`, exactly-once. The model is trained
+on 100,000 payments of such a crowd, so that severities keep their shares; without its supervised
+part it is the same ensemble. The share of verdicts that have reasons stands beside each rate, for
+it decides what they cost.
 """
 
 import sys
 import tempfile
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Final
 
+import msgspec
 import typer
 
 from benchmarks.contender import BenchmarkError
-from benchmarks.crowd import Crowd
+from benchmarks.crowd import BATCH_ROWS, Crowd, payments
 from benchmarks.labels import model_with_labels
 from benchmarks.report import conditions, console, median_of, table, write
 from benchmarks.stand import Stand
 from benchmarks.throughput import Run, measure
 from streamapp.scoring.artifact import ModelArtifact, save
+
+TRAINING_ROWS: Final = 100_000
 
 _EVERYTHING: Final = "everything on"
 
@@ -42,7 +47,8 @@ def main(
         tempfile.TemporaryDirectory(prefix="benchmark-") as directory,
         Stand.started(broker, Path(directory)) as stand,
     ):
-        fed = model_with_labels()
+        others = payments(msgspec.structs.replace(crowd, seed=2))
+        fed = model_with_labels(islice(others, TRAINING_ROWS // BATCH_ROWS))
         ways = _ways(fed, Path(directory))
         found: dict[str, list[Run]] = {way: [] for way in ways}
         for number in range(1, runs + 1):
