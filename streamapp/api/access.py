@@ -23,6 +23,7 @@ class Scope(StrEnum):
 
     READ = "read"
     SCORE = "score"
+    LABEL = "label"
     ADMIN = "admin"
 
 

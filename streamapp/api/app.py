@@ -8,6 +8,7 @@ from fastapi.responses import JSONResponse
 from streamapp.api import (
     console_routes,
     key_routes,
+    label_routes,
     live_routes,
     profile_routes,
     score_routes,
@@ -42,6 +43,7 @@ def routers(*, metrics_public: bool = False) -> list[APIRouter]:
     return [
         system_routes(metrics_public=metrics_public),
         score_routes.router,
+        label_routes.router,
         verdict_routes.router,
         profile_routes.router,
         live_routes.router,

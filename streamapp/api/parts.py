@@ -10,6 +10,7 @@ from fastapi import Request
 from streamapp.api.audit import AuditLog
 from streamapp.api.guard import Guard
 from streamapp.api.keys import KeyFile
+from streamapp.api.labels import LabelTopic
 from streamapp.api.live import Live
 from streamapp.api.owners import Owners
 from streamapp.api.scoring import Scoring
@@ -25,6 +26,7 @@ class Parts:
     key_file: KeyFile
     audit: AuditLog
     scoring: Scoring
+    labels: LabelTopic
     live: Live
     owners: Owners
     why_not_ready: Callable[[], str | None]

@@ -107,7 +107,7 @@ class Scoring:
                     return await asyncio.shield(wait.future)
             except TimeoutError:
                 if not wait.is_sent:
-                    raise _not_taken("the broker did not take it in time") from None
+                    raise not_taken("the broker did not take it in time") from None
                 metrics.TIMEOUTS.inc()
                 return Pending(tx_id)
 
@@ -116,13 +116,14 @@ class Scoring:
         try:
             await self._publish(self._topic, user_id.encode(), payload, [sent_at, *trace.headers()])
         except PublishError:
-            raise _not_taken("the broker takes no transactions for now") from None
+            raise not_taken("the broker takes no transactions for now") from None
 
 
-def _not_taken(fact: str) -> Problem:
+def not_taken(fact: str, again: str = "it again with the same tx_id") -> Problem:
+    """The broker did not confirm what was sent."""
     return Problem(
         HTTPStatus.SERVICE_UNAVAILABLE,
-        f"{fact}; send it again with the same tx_id",
+        f"{fact}; send {again}",
         headers={"Retry-After": "1"},
     )
 
@@ -146,9 +147,13 @@ def transaction_of(payload: bytes) -> Transaction:
 
 
 def _parsed(payload: bytes) -> Transaction | Rejected:
-    """As a worker will read it, keyed by its user as every producer must."""
+    """As a worker will read it."""
+    return decode(key_of(payload), payload)
+
+
+def key_of(payload: bytes) -> bytes | None:
+    """The record's key: its user, as for every producer; None where the decoder will refuse it."""
     try:
-        key = msgspec.json.decode(payload, type=_Whose).user_id.encode()
+        return msgspec.json.decode(payload, type=_Whose).user_id.encode()
     except (msgspec.DecodeError, UnicodeError, RecursionError):
-        key = None  # the strict decoder says what is wrong
-    return decode(key, payload)
+        return None

@@ -23,6 +23,7 @@ from streamapp.api.feed import VerdictFeed
 from streamapp.api.figures import Figures
 from streamapp.api.guard import Guard
 from streamapp.api.keys import KeyFile, KeyRecord, KeyWatch, utc_now
+from streamapp.api.labels import LabelTopic
 from streamapp.api.lag import LagWatch
 from streamapp.api.limits import Limits
 from streamapp.api.live import Live
@@ -127,6 +128,7 @@ async def _parts(plan: ApiPlan, stack: AsyncExitStack) -> Parts:
             topics.name("transactions"),
             settings.score_timeout_s,
         ),
+        labels=LabelTopic(publisher.publish, topics.name("labels")),
         live=live,
         owners=Owners(
             watch,

@@ -14,6 +14,7 @@ from urllib.parse import quote
 import httpx
 import msgspec
 
+from streamapp.domain.label import Label
 from streamapp.domain.transaction import Transaction
 from streamapp.domain.verdict import Severity, Verdict
 
@@ -111,6 +112,10 @@ class Client:
         )
         return msgspec.json.decode(answer.content, type=Verdict)
 
+    def label(self, label: Label | Mapping[str, Any]) -> None:
+        """Send what became known of a payment; again changes nothing."""
+        self._asked("POST", "/v1/labels", content=_encoded(label))
+
     def profile(self, user_id: str) -> dict[str, Any]:
         """What the stream knows of a user: typical values, last events."""
         found: dict[str, Any] = self._asked("GET", f"/v1/users/{_path(user_id)}/profile").json()
@@ -174,8 +179,8 @@ class Client:
         return answer
 
 
-def _encoded(payment: Payment) -> bytes:
-    """JSON; fields of a Transaction that say nothing are left out."""
+def _encoded(payment: Payment | Label) -> bytes:
+    """JSON; fields that say nothing are left out."""
     fields = msgspec.to_builtins(payment)
     return msgspec.json.encode({name: one for name, one in fields.items() if one is not None})
 

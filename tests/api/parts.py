@@ -18,6 +18,7 @@ from streamapp.api.audit import AuditLog
 from streamapp.api.figures import Figures
 from streamapp.api.guard import Guard
 from streamapp.api.keys import KeyFile, KeyWatch
+from streamapp.api.labels import LabelTopic
 from streamapp.api.limits import Limits
 from streamapp.api.live import Live
 from streamapp.api.models import Models
@@ -165,6 +166,7 @@ class Api:
                 "transactions",
                 settings.score_timeout_s,
             ),
+            labels=LabelTopic(self.publisher.publish, "labels"),
             live=self.live,
             owners=Owners(
                 self.group, httpx.AsyncClient(transport=self.group.transport()), SECRET, 4, 0.5
