@@ -7,6 +7,7 @@ from fastapi.responses import JSONResponse
 
 from streamapp.api import (
     console_routes,
+    explain_routes,
     key_routes,
     label_routes,
     live_routes,
@@ -45,6 +46,7 @@ def routers(*, metrics_public: bool = False) -> list[APIRouter]:
         score_routes.router,
         label_routes.router,
         verdict_routes.router,
+        explain_routes.router,
         profile_routes.router,
         live_routes.router,
         key_routes.router,

@@ -11,14 +11,14 @@ from streamapp.api.access import Caller
 from streamapp.api.problems import Problem
 from streamapp.api.publisher import Headers, PublishError
 
-Action = Literal["keys_listed", "key_revoked"]
+Action = Literal["keys_listed", "key_revoked", "user_erased"]
 Publish = Callable[[str, bytes, bytes, Headers], Awaitable[None]]
 
 _HEADERS: Final = (("schema", b"audit/1"),)
 
 
 class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """One call. `target` is the id of a key."""
+    """One call. `target`: the id of a key, or the SHA-256 of a user's id."""
 
     schema_version: Literal[1] = 1
     time: datetime

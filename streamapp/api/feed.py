@@ -16,9 +16,10 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from streamapp.api import metrics
 from streamapp.api.figures import Seen
-from streamapp.api.line import Entry, entry_of
+from streamapp.api.line import Entry, Forgotten, entry_of
 from streamapp.api.waiting import Refused
 from streamapp.domain.decode import decode
+from streamapp.domain.erasure import is_erasure
 from streamapp.domain.transaction import Transaction
 from streamapp.kafka.metadata import ANSWER_TIMEOUT_S, QUIET, TopicError, topic_partitions
 from streamapp.kafka.settings import KafkaSettings, TopicSettings
@@ -39,7 +40,7 @@ _JOIN_S: Final = 10.0
 class Arrived:
     """What one look at the topics brought."""
 
-    entries: list[Entry] = field(default_factory=list)
+    entries: list[Entry | Forgotten] = field(default_factory=list)
     seen: list[Seen] = field(default_factory=list)
     refused: list[tuple[tuple[str, str], Refused]] = field(default_factory=list)
     dead_letters: int = 0
@@ -174,6 +175,10 @@ class VerdictFeed:
         if message.topic() == self._dead_letters:
             arrived.dead_letters += 1
             _sort_letter(message, headers, arrived)
+            return
+        if message.value() is None and is_erasure(headers.items()):
+            user_id = (message.key() or b"").decode("utf-8", "replace")
+            arrived.entries.append(Forgotten(user_id))
             return
         entry = entry_of(message.value())
         if entry is None:

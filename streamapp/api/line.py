@@ -43,6 +43,13 @@ class Entry:
         return self.line.timestamp, self.line.verdict_id
 
 
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """A user who was erased, in order among the verdicts."""
+
+    user_id: str
+
+
 _decoder: Final = msgspec.json.Decoder(Line)
 
 

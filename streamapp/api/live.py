@@ -10,7 +10,7 @@ from streamapp.api import metrics
 from streamapp.api.feed import Arrived
 from streamapp.api.figures import Figures
 from streamapp.api.lag import Lag
-from streamapp.api.line import Entry
+from streamapp.api.line import Entry, Forgotten
 from streamapp.api.models import Models
 from streamapp.api.recent import RecentVerdicts
 from streamapp.api.verdict_store import Page, Place, VerdictStore, Wanted
@@ -45,7 +45,10 @@ class Live:
     def take(self, arrived: Arrived) -> None:
         """What the reader has brought."""
         for entry in arrived.entries:
-            self._take(entry)
+            if isinstance(entry, Forgotten):
+                self._forget(entry.user_id)
+            else:
+                self._take(entry)
         for key, refused in arrived.refused:
             self._waiting.settle(key, refused)
         self._figures.count(arrived.seen, arrived.dead_letters)
@@ -59,6 +62,12 @@ class Live:
         if line.is_anomaly:
             self._number += 1
             self._numbered.append((self._number, entry))
+
+    def _forget(self, user_id: str) -> None:
+        """A user was erased: nothing of before is shown again."""
+        self._recent.forget(user_id)
+        kept = [one for one in self._numbered if one[1].line.user_id != user_id]
+        self._numbered = deque(kept, maxlen=CAUGHT_UP_MAX)
 
     def anomalies_since(self, number: int, count: int) -> tuple[int, int, list[Entry]]:
         """The newest anomalies after that number: the last number, how many are left out, they.

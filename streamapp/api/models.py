@@ -52,6 +52,11 @@ class Models:
             "card": model.card,
         }
 
+    def artifact(self, version: str) -> ModelArtifact | None:
+        """The model of a version; None where it can't be read here."""
+        model = self._models.get(version)
+        return model.artifact if model else None
+
     def _summary(self, version: str) -> dict[str, Any]:
         model = self._models.get(version)
         training = model.artifact.training if model else None

@@ -8,6 +8,7 @@ from typing import cast
 from fastapi import Request
 
 from streamapp.api.audit import AuditLog
+from streamapp.api.erasing import Erasing
 from streamapp.api.guard import Guard
 from streamapp.api.keys import KeyFile
 from streamapp.api.labels import LabelTopic
@@ -15,11 +16,12 @@ from streamapp.api.live import Live
 from streamapp.api.owners import Owners
 from streamapp.api.scoring import Scoring
 from streamapp.api.settings import ApiSettings
+from streamapp.scoring.policy import Policy
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The API's parts. `why_not_ready` is None where it can answer."""
+    """The API's parts. `why_not_ready` is None where it can answer. `policy`: the workers'."""
 
     settings: ApiSettings
     guard: Guard
@@ -29,6 +31,8 @@ class Parts:
     labels: LabelTopic
     live: Live
     owners: Owners
+    erasing: Erasing
+    policy: Policy
     why_not_ready: Callable[[], str | None]
     now: Callable[[], datetime]
 

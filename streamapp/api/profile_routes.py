@@ -1,12 +1,13 @@
 """What is known of one user, from the worker that knows it."""
 
+import hashlib
 from http import HTTPStatus
 from typing import Any, Final
 
 import msgspec
 from fastapi import APIRouter, Request, Response
 
-from streamapp.api.access import GuardedRoute, Scope, takes
+from streamapp.api.access import Caller, GuardedRoute, Scope, takes
 from streamapp.api.openapi import json_answer, problems
 from streamapp.api.parts import parts_of
 from streamapp.api.problems import Problem
@@ -47,6 +48,23 @@ PROFILE: Final = _object(
 )
 
 
+ERASED: Final = _object(
+    remains={
+        "type": "array",
+        "description": "What is not erased at once, or not at all.",
+        "items": _object(
+            where={"type": "string"},
+            what={"type": "string"},
+            until={
+                "type": ["string", "null"],
+                "format": "date-time",
+                "description": "By the topic's settings; null: nothing of ours ends it.",
+            },
+        ),
+    }
+)
+
+
 class _Recent(msgspec.Struct, frozen=True):
     time_ms: int
     amount: float
@@ -84,6 +102,34 @@ async def profile(request: Request, user_id: Identifier) -> Response:
     if found is None:
         raise Problem(HTTPStatus.NOT_FOUND, "nothing is known of such a user")
     return Response(msgspec.json.encode(shown(user_id, found)), media_type="application/json")
+
+
+@router.delete(
+    "/profile",
+    status_code=202,
+    openapi_extra=takes(Scope.ADMIN),
+    responses={
+        202: json_answer("The erasure is in the stream; the rest follows it.", ERASED),
+        **problems(HTTPStatus.UNPROCESSABLE_ENTITY),
+    },
+)
+async def erase(request: Request, user_id: Identifier) -> Response:
+    """Has the stream forget a user, in order with the user's transactions.
+
+    The profile goes from memory, local state and changelog, verdicts from PostgreSQL, Redis and
+    this API. A user who comes back starts as new. Written to the audit topic, by a hash of the id.
+    """
+    parts = parts_of(request)
+    caller: Caller = request.state.caller
+    target = hashlib.sha256(user_id.encode()).hexdigest()
+    await parts.audit.record(caller, "user_erased", target)
+    content = msgspec.json.encode({"remains": await parts.erasing.erase(user_id)})
+    return Response(content, HTTPStatus.ACCEPTED.value, media_type="application/json")
+
+
+def typical_of(content: bytes) -> dict[str, float]:
+    """What is typical of a user, of a profile as its owner tells it."""
+    return msgspec.json.decode(content, type=_View).typical
 
 
 def shown(user_id: str, content: bytes) -> dict[str, Any]:

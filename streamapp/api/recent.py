@@ -38,6 +38,18 @@ class RecentVerdicts:
             self._drop_oldest()
         return True
 
+    def forget(self, user_id: str) -> None:
+        """Drop all verdicts on a user."""
+        for entry in self._by_user.pop(user_id, ()):
+            line = entry.line
+            del self._entries[line.verdict_id]
+            self._anomalies.pop(line.verdict_id, None)
+            others = [one for one in self._by_tx[line.tx_id] if one is not entry]
+            if others:
+                self._by_tx[line.tx_id] = others
+            else:
+                del self._by_tx[line.tx_id]
+
     def first(self, user_id: str, tx_id: str) -> Entry | None:
         """The verdict that this user's transaction got first, as far as it is kept."""
         found = [one for one in self._by_tx.get(tx_id, ()) if one.line.user_id == user_id]

@@ -19,6 +19,7 @@ from pydantic import SecretStr
 
 from streamapp.api.app import create_app
 from streamapp.api.audit import AuditLog
+from streamapp.api.erasing import Erasing
 from streamapp.api.feed import VerdictFeed
 from streamapp.api.figures import Figures
 from streamapp.api.guard import Guard
@@ -39,6 +40,7 @@ from streamapp.api.tokens import TokenVerifier, fetch_jwks
 from streamapp.api.waiting import Waiting
 from streamapp.kafka.settings import KafkaSettings, TopicSettings
 from streamapp.kafka.topics import TopicPlan, ensure_topics
+from streamapp.scoring.policy import Policy
 from streamapp.sinks.postgres.settings import PostgresSettings
 
 log = structlog.get_logger()
@@ -136,6 +138,8 @@ async def _parts(plan: ApiPlan, stack: AsyncExitStack) -> Parts:
             plan.secret.get_secret_value() if plan.secret else None,
             topics.partitions,
         ),
+        erasing=Erasing(publisher.publish, plan.kafka, topics, plan.group, utc_now),
+        policy=Policy(anomaly_severity=topics.anomaly_severity),
         why_not_ready=lambda: guard.failure or feed.why_not_live,
         now=utc_now,
     )

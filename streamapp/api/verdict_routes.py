@@ -60,15 +60,21 @@ async def verdict(request: Request, tx_id: Identifier, user_id: Maybe = None) ->
 
     409 where several users have one under this `tx_id`: say whose with `user_id`.
     """
+    found = await one_verdict(request, tx_id, user_id)
+    return Response(found, media_type="application/json")
+
+
+async def one_verdict(request: Request, tx_id: str, user_id: str | None) -> bytes:
+    """The first verdict on a transaction. Raises Problem: 404, 409, 422, 503."""
     _refuse_nul(tx_id, user_id)
-    found = await _asked(lambda: parts_of(request).live.of_transaction(tx_id, user_id))
+    found: list[bytes] = await _asked(lambda: parts_of(request).live.of_transaction(tx_id, user_id))
     if not found:
         raise Problem(HTTPStatus.NOT_FOUND, "there is no verdict on such a transaction (yet)")
     if len(found) > 1:
         raise Problem(
             HTTPStatus.CONFLICT, "several users have this tx_id: give user_id", field="user_id"
         )
-    return Response(found[0], media_type="application/json")
+    return found[0]
 
 
 @router.get(

@@ -121,10 +121,21 @@ class Client:
         found: dict[str, Any] = self._asked("GET", f"/v1/users/{_path(user_id)}/profile").json()
         return found
 
+    def erase(self, user_id: str) -> dict[str, Any]:
+        """Have a user forgotten; what remains of them, where, and until when. Takes scope admin."""
+        found: dict[str, Any] = self._asked("DELETE", f"/v1/users/{_path(user_id)}/profile").json()
+        return found
+
     def verdict(self, tx_id: str, user_id: str | None = None) -> Verdict:
         """The first verdict on a transaction; `user_id` where several users have this `tx_id`."""
         answer = self._asked("GET", f"/v1/verdicts/{_path(tx_id)}", params={"user_id": user_id})
         return msgspec.json.decode(answer.content, type=Verdict)
+
+    def explain(self, tx_id: str, user_id: str | None = None) -> dict[str, Any]:
+        """The first verdict, what is typical of its user, and whether its bytes came again."""
+        path = f"/v1/explain/{_path(tx_id)}"
+        found: dict[str, Any] = self._asked("GET", path, params={"user_id": user_id}).json()
+        return found
 
     def user_verdicts(self, user_id: str) -> Iterator[Verdict]:
         """Verdicts on a user's transactions, newest event time first."""

@@ -60,9 +60,19 @@ def asyncapi(topics: TopicSettings) -> Document:
 
 def _channels(topics: TopicSettings) -> Document:
     return {
-        "transactions": _channel(topics, "transactions", "Transaction", "Payments to be scored."),
+        "transactions": _channel(
+            topics,
+            "transactions",
+            "Transaction",
+            "Payments to be scored; among a user's own, the order to forget the user: "
+            '{"erase":"profile","user_id":"…"}.',
+        ),
         "verdicts": _channel(
-            topics, "verdicts", "Verdict", "One verdict for every valid transaction."
+            topics,
+            "verdicts",
+            "Verdict",
+            "One verdict for every valid transaction. A record without a value, with the header "
+            "schema erasure/1, says that the user of its key was erased: forget what came before.",
         ),
         "anomalies": _channel(
             topics,

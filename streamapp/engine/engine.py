@@ -312,11 +312,11 @@ class Engine:
     def _start_checkpoint(self, partition: int, task: PartitionTask) -> None:
         if self._tasks.get(partition) is not task:
             return  # given back meanwhile
-        running = task.start_checkpoint()
-        if running is not None:
-            running.add_done_callback(partial(self._note_failure, partition))
+        for running in (task.start_checkpoint(), task.start_purge()):
+            if running is not None:
+                running.add_done_callback(partial(self._note_failure, partition))
 
-    def _note_failure(self, partition: int, task: "asyncio.Task[None]") -> None:
+    def _note_failure(self, partition: int, task: asyncio.Future[None]) -> None:
         if task.cancelled() or self.failure is not None:
             return
         error = task.exception()

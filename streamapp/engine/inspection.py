@@ -192,6 +192,8 @@ def _items(store: StateStore, without: set[bytes]) -> Iterable[tuple[bytes, byte
 class ChangedKeys:
     """A store that keeps nothing but the keys that are written to it."""
 
+    is_purge_due = False
+
     def __init__(self, changelog_offset: int) -> None:
         self.changelog_offset = changelog_offset
         self.origin: Origin | None = None
@@ -212,6 +214,9 @@ class ChangedKeys:
         """Keep the keys."""
         self.keys.update(key for key, _ in items)
         self.changelog_offset = changelog_offset
+
+    def purge(self) -> None:
+        """Nothing is kept."""
 
     def close(self) -> None:
         """Nothing to release."""

@@ -41,6 +41,7 @@ DUPLICATES = Counter("streamapp_duplicates_total", "Transactions seen before for
 FENCED_EVENTS = Counter(
     "streamapp_fenced_events_total", "Replayed events whose profile already holds them."
 )
+ERASURES = Counter("streamapp_erasures_total", "Users forgotten by an erasure in the stream.")
 CROWDING_EVENTS = Counter(
     "streamapp_crowding_events_total",
     "Events that taught the half-space trees nothing, for their user had taught enough.",

@@ -27,17 +27,20 @@ from streamapp.engine.dead_letter_limit import DeadLetterLimit
 from streamapp.engine.outbox import LogError
 from streamapp.engine.partition_log import PartitionLog
 from streamapp.engine.profile_table import ProfileTable, Snapshot
+from streamapp.engine.purge import Purge
 from streamapp.engine.record_batch import Header, Messages, encoded_header, encoded_headers
 from streamapp.engine.record_columns import CarriedHeaders, FetchedRecord, RecordColumns
 from streamapp.engine.store import PARTITION_STATE_KEY, Store
+from streamapp.engine.tombstone import tombstone
 from streamapp.engine.unwritten import CHECKPOINTS_WRITTEN_MAX, Unwritten
 from streamapp.features.profile_view import is_expired
 from streamapp.kafka.dead_letters import REDRIVEN
 from streamapp.scoring.artifact import ModelArtifact
 from streamapp.scoring.byte_column import ByteColumn
+from streamapp.scoring.erasing import Step, steps, take
 from streamapp.scoring.partition_state import PartitionState, stored_model
 from streamapp.scoring.policy import Policy
-from streamapp.scoring.process import Records, ScoredBatch, process
+from streamapp.scoring.process import Records, ScoredBatch
 from streamapp.scoring.verdicts import SourcePartition
 from streamapp.scoring.what_if import what_if
 
@@ -108,6 +111,7 @@ class PartitionTask:
         self._snapshot_taken = asyncio.Event()
         self._unwritten = Unwritten(store.changelog_offset)
         self._checkpoints_written_max = checkpoints_written_max
+        self._purge = Purge(store)
         self._failure: Exception | None = None
         #: The time that the newest record scored bears; None before the first.
         self.newest_ms: int | None = None
@@ -149,9 +153,11 @@ class PartitionTask:
             fresh = RecordColumns.of(found).from_offset(self._state.source_offset + 1)
             if not len(fresh):
                 return
-            with self._whole():
-                scored = await self._score(fresh)
-            self._limit.count(len(fresh), scored.refused_rows)
+            for step in steps(Records(self.source, fresh.keys, fresh.values, fresh.offsets)):
+                part = fresh[step.begin : step.begin + len(step.records.offsets)]
+                with self._whole():
+                    scored = await self._take(step, part)
+                self._limit.count(len(part), scored.refused_rows)
 
     @contextmanager
     def _whole(self) -> Iterator[None]:
@@ -173,12 +179,11 @@ class PartitionTask:
         if self._failure is not None:
             raise self._failure
 
-    async def _score(self, fresh: RecordColumns) -> ScoredBatch:
+    async def _take(self, step: Step, fresh: RecordColumns) -> ScoredBatch:
         started = time.perf_counter()
         _note_wait(fresh)
-        records = Records(self.source, fresh.keys, fresh.values, fresh.offsets)
         scorer = self._scorer
-        scored = process(records, self._table, self._state, scorer.model, scorer.policy)
+        scored = take(step, self._table, self._state, scorer.model, scorer.policy)
         self._table.mark(scored.touched)
         _count(self.source.partition, len(fresh), scored, time.perf_counter() - started)
         metrics.STREAM_TIME_SECONDS.labels(self.source.partition).set(
@@ -197,12 +202,14 @@ class PartitionTask:
             for row, letter in zip(scored.refused_rows, scored.dead_letters, strict=True)
         ]
         verdicts = _verdict_messages(found, scored.rows, scored)
+        erased = [tombstone(found[row]) for row in scored.erased]
         anomaly_code = self._scorer.policy.anomaly_severity.rank
         anomalies = np.flatnonzero(np.array(scored.severities, np.int64) >= anomaly_code)
         for topic, messages in (
             (topics.verdicts, verdicts),
             (topics.anomalies, verdicts.take(anomalies)),
             (topics.dead_letters, Messages.of(dead)),
+            (topics.verdicts, Messages.of(erased)),
         ):
             if len(messages):
                 await self._output.append(topic, messages)
@@ -224,6 +231,10 @@ class PartitionTask:
                 self._write_store()
         finally:
             self._checkpoint = None
+
+    def start_purge(self) -> asyncio.Future[None] | None:
+        """Begin to clear the disk of what was erased, where that is due."""
+        return self._purge.start()
 
     async def _next_snapshot(self) -> None:
         """Return when a checkpoint has taken what has changed; scoring goes on while it commits."""
@@ -277,7 +288,7 @@ class PartitionTask:
         return len(snapshot.items)
 
     def _store_later(
-        self, snapshot: Snapshot, items: Sequence[tuple[bytes, bytes]], last: int
+        self, snapshot: Snapshot, items: Sequence[tuple[bytes, bytes | None]], last: int
     ) -> None:
         self._unwritten.add(snapshot, items, last, is_alone=self._output.is_fenced)
         if self._unwritten.is_due(self._checkpoints_written_max):
@@ -303,6 +314,7 @@ class PartitionTask:
             finally:
                 try:
                     self._write_store()
+                    await self._purge.settle(timeout_s)
                 finally:
                     self._store.close()
 
@@ -354,6 +366,7 @@ def _count(partition: int, records: int, scored: ScoredBatch, seconds: float) ->
     metrics.LATE_EVENTS.inc(scored.late)
     metrics.DUPLICATES.inc(scored.duplicates)
     metrics.FENCED_EVENTS.inc(scored.fenced)
+    metrics.ERASURES.inc(len(scored.erased))
     metrics.CROWDING_EVENTS.inc(scored.crowding)
     if scored.orders:
         metrics.HALF_SPACE_ORDER.labels(partition).set(min(scored.orders))

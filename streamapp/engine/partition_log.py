@@ -13,8 +13,9 @@ from aiokafka.errors import IncompatibleBrokerVersion
 
 from streamapp.engine import metrics
 from streamapp.engine.outbox import ANSWER_TIMEOUT_S, RECORD_BYTES_MAX, Outbox, answered, confirm
-from streamapp.engine.record_batch import Messages, encoded_headers
+from streamapp.engine.record_batch import Header, Messages, encoded_headers
 from streamapp.engine.store import PARTITION_STATE_KEY
+from streamapp.engine.tombstone import state_headers
 from streamapp.engine.transactional_producer import TransactionalProducer
 from streamapp.scoring.byte_column import ByteColumn
 from streamapp.scoring.verdicts import SourcePartition
@@ -37,6 +38,10 @@ def whole_profiles_max(masses_bytes: int, batch_records: int) -> int:
     return max(room // _PROFILE_RECORD_BYTES - batch_records, 1)
 
 
+Item = tuple[bytes, bytes | None]
+"""Key and value of a changelog record; without a value what the key had is erased."""
+
+
 class PartitionLog(Protocol):
     """Where one source partition's output goes, in the order it is appended.
 
@@ -54,7 +59,7 @@ class PartitionLog(Protocol):
     def cut(self) -> None:
         """What was appended before belongs to the next commit, what comes after does not."""
 
-    async def commit(self, items: Sequence[tuple[bytes, bytes]], position: int) -> int:
+    async def commit(self, items: Sequence[Item], position: int) -> int:
         """Make everything before the cut durable, with the state it led to.
 
         items: (key, value) for the changelog, all or nothing; position: the source offset to go
@@ -128,13 +133,13 @@ class AtLeastOnceLog:
         """What was appended is confirmed by the next commit."""
         self._outbox.hold()
 
-    async def commit(self, items: Sequence[tuple[bytes, bytes]], position: int) -> int:  # noqa: ARG002
+    async def commit(self, items: Sequence[Item], position: int) -> int:
         """Confirm the output, then append the state, whose own bytes hold the position."""
         await self._outbox.send_cut()
         output = self._outbox.take_unconfirmed()
         self._outbox.go_on()
         await confirm(output)
-        messages = state_messages(items, self._source_id)
+        messages = state_messages(items, self._source_id, position - 1)
         sent = await self._outbox.send_whole(self._changelog, messages)
         await confirm([sent.confirmation])
         return sent.last_offset
@@ -209,7 +214,7 @@ class ExactlyOnceLog:
         assert self._outbox is not None
         self._outbox.hold()
 
-    async def commit(self, items: Sequence[tuple[bytes, bytes]], position: int) -> int:
+    async def commit(self, items: Sequence[Item], position: int) -> int:
         """Append the state and the source offset to the transaction and commit it.
 
         After any failure the transaction's fate is unknown: it is not retried, the partition is
@@ -219,7 +224,9 @@ class ExactlyOnceLog:
         assert self._outbox is not None
         await self._outbox.send_cut()
         await self._begin([])
-        state = await self._outbox.send(self._changelog, [state_messages(items, self._source_id)])
+        state = await self._outbox.send(
+            self._changelog, [state_messages(items, self._source_id, position - 1)]
+        )
         # Then the offset, not beside it: Kafka verifies what is new in a transaction one request
         # at a time, and refuses output that still waits for that when the offset comes.
         await confirm(self._outbox.take_unconfirmed())
@@ -253,11 +260,16 @@ class ExactlyOnceLog:
             await answered(producer.stop)
 
 
-def state_messages(items: Sequence[tuple[bytes, bytes]], source_id: str) -> Messages:
-    """Changed state as changelog records; the partition's own says of which source it is."""
+def state_messages(items: Sequence[Item], source_id: str, source_offset: int) -> Messages:
+    """Changed state as changelog records; the partition's own says of which source it is.
+
+    source_offset: of the last record it holds; what is erased says it, having no bytes to do so.
+    """
     own = [(SOURCE_ID_HEADER, source_id.encode())] if source_id else []
-    headers = ByteColumn.of([encoded_headers([]), encoded_headers(own)])
+    kinds: list[Sequence[Header]] = [[], own, state_headers(source_offset)]
+    headers = ByteColumn.of([encoded_headers(kind) for kind in kinds])
     keys = [key for key, _ in items]
-    is_own = np.array([key == PARTITION_STATE_KEY for key in keys], np.int64)
-    values = ByteColumn.of([value for _, value in items])
-    return Messages(ByteColumn.of(keys), values, headers.take(is_own))
+    values = [value for _, value in items]
+    kind = np.array([key == PARTITION_STATE_KEY for key in keys], np.int64)
+    kind[[value is None for value in values]] = 2
+    return Messages(ByteColumn.of(keys), ByteColumn.of(values), headers.take(kind))

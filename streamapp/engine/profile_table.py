@@ -26,10 +26,14 @@ from streamapp.features.profile import (
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Changed profiles as a checkpoint writes them, and the slots they pin meanwhile."""
+    """Changed profiles as a checkpoint writes them, and the slots they pin meanwhile.
 
-    items: list[tuple[bytes, bytes]]
+    erased: slots of users who were erased; their items are None.
+    """
+
+    items: list[tuple[bytes, bytes | None]]
     slots: NDArray[np.int64]
+    erased: list[int]
 
 
 class ProfileTable:
@@ -101,17 +105,32 @@ class ProfileTable:
         self._dirty[slots] = True
 
     def snapshot(self) -> Snapshot:
-        """Sealed bytes of every changed profile, in slot order; their slots are pinned."""
+        """Sealed bytes of every changed profile, in slot order; their slots are pinned.
+
+        None for one that was erased.
+        """
         slots = np.flatnonzero(self._dirty).astype(np.int64)
         keys = [user_key(self._users[slot]) for slot in slots.tolist()]
-        items = list(zip(keys, seal_all(self._block, slots), strict=True))
+        images: list[bytes | None] = [*seal_all(self._block, slots)]
+        erased = np.flatnonzero(self._block["event_count"][slots] == 0)
+        for at in erased.tolist():
+            images[at] = None
+        items = list(zip(keys, images, strict=True))
         self._dirty[slots] = False
         self._pins[slots] += 1
-        return Snapshot(items, slots)
+        return Snapshot(items, slots, slots[erased].tolist())
 
     def release(self, snapshot: Snapshot) -> None:
-        """The snapshot is in the store: its slots may be given to others again."""
+        """The snapshot is in the store: its slots may be given to others again.
+
+        Those of users erased and not seen since are, so that memory does not keep their names.
+        """
         self._pins[snapshot.slots] -= 1
+        for slot in snapshot.erased:
+            if not self._dirty[slot] and not self._pins[slot]:
+                del self._slot_of[self._users[slot]]
+                self._users[slot] = ""
+                self._free.append(slot)
 
     def _load(self, users: list[str], wanted: set[str]) -> None:
         self._make_room(len(users), wanted)

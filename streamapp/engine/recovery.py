@@ -15,6 +15,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from streamapp.engine import metrics
 from streamapp.engine.partition_log import SOURCE_ID_HEADER
 from streamapp.engine.store import PARTITION_STATE_KEY, USER_PREFIX, Origin, Store
+from streamapp.engine.tombstone import state_offset
 from streamapp.features import profile
 from streamapp.features.profile import ProfileError, unseal
 from streamapp.scoring import partition_state
@@ -28,7 +29,9 @@ _RECORDS_MAX: Final = 4096
 _POLL_MS: Final = 20
 
 
-_Item = tuple[bytes, bytes | None]
+#: Key, value, and the source offset it stands for; -1: an operator's tombstone.
+_Aged = tuple[bytes, bytes | None, int]
+_BEGINS_ANEW: Final = -1
 
 #: What a partition can be stopped by: its changelog, its source topic, a transaction that hangs in
 #: its outputs, or too many dead letters.
@@ -68,6 +71,8 @@ class _Progress:
     source_id: str
     #: Records that are not sound and that no later record of their key has replaced yet.
     unsound: dict[bytes, tuple[int, _Problem]] = field(default_factory=dict)
+    #: Keys erased, where nothing fences, by the source offset of the erasure.
+    erased: dict[bytes, int] = field(default_factory=dict)
 
     @property
     def remaining(self) -> int:
@@ -290,12 +295,12 @@ def _first(store: Store, tp: TopicPartition, begin: int, end: int) -> int:
 
 
 def _apply(progress: _Progress, tp: TopicPartition, records: list[Any]) -> None:
-    items: list[_Item] = []
+    items: list[_Aged] = []
     for record in records:
         key, value = record.key, record.value
         problem = _problem(key, value)
         if problem is None:
-            items.append((key, value))
+            items.append((key, value, _source_offset(key, value, record.headers)))
             progress.unsound.pop(key, None)
         elif key is None:
             raise _unsound(tp, record.offset, problem)
@@ -305,10 +310,10 @@ def _apply(progress: _Progress, tp: TopicPartition, records: list[Any]) -> None:
             progress.source_id = source_id_of(record.headers) or progress.source_id
     progress.offset = records[-1].offset
     if not progress.is_fenced:
-        items = _newest(progress.store, items)
+        items = _newest(progress, items)
     # What is not sound is to be met again if recovery breaks off here.
     applied = min([offset - 1 for offset, _ in progress.unsound.values()] + [progress.offset])
-    progress.store.write(items, applied)
+    progress.store.write([(key, value) for key, value, _ in items], applied)
     metrics.RECOVERED_RECORDS.inc(len(records))
 
 
@@ -346,25 +351,34 @@ def _unsound(
     )
 
 
-def _newest(store: Store, items: Sequence[_Item]) -> list[_Item]:
+def _newest(progress: _Progress, items: Sequence[_Aged]) -> list[_Aged]:
     """Items without those that are older, by source offset, than one before them or in the store.
 
-    An earlier owner's late state is not wrong, for all owners compute the same, but over. A
-    tombstone begins anew: what comes after it may be of a source topic that was made again.
+    An earlier owner's late state is not wrong, for all owners compute the same, but over. An
+    operator's tombstone begins anew: what comes after it may be of a source topic that was made
+    again.
     """
-    keys = list({key for key, _ in items})
-    known = zip(keys, store.get_many(keys), strict=True)
+    keys = list({key for key, _, _ in items})
+    known = zip(keys, progress.store.get_many(keys), strict=True)
     newest = {key: _source_offset(key, value) for key, value in known if value is not None}
+    newest |= {key: progress.erased[key] for key in keys if key in progress.erased}
     kept = []
-    for key, value in items:
-        offset = -1 if value is None else _source_offset(key, value)
-        if value is None or offset >= newest.get(key, -1):
+    for key, value, offset in items:
+        if offset == _BEGINS_ANEW or offset >= newest.get(key, -1):
             newest[key] = offset
-            kept.append((key, value))
+            kept.append((key, value, offset))
+            progress.erased.pop(key, None)
+            if value is None:
+                progress.erased[key] = offset
     return kept
 
 
-def _source_offset(key: bytes, value: bytes) -> int:
+def _source_offset(
+    key: bytes, value: bytes | None, headers: Sequence[tuple[str, bytes]] = ()
+) -> int:
+    if value is None:
+        found = state_offset(headers)
+        return _BEGINS_ANEW if found is None else found
     if key == PARTITION_STATE_KEY:
         return partition_state.source_offset(value)
     return profile.source_offset(value)

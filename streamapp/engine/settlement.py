@@ -17,6 +17,7 @@ from aiokafka.structs import ConsumerRecord
 from streamapp.engine.record_batch import Message
 from streamapp.engine.recovery import source_id_of
 from streamapp.engine.store import PARTITION_STATE_KEY, USER_PREFIX
+from streamapp.engine.tombstone import erased_at, state_offset
 from streamapp.features import profile
 from streamapp.scoring import partition_state
 from streamapp.scoring.partition_state import PartitionStateError
@@ -70,7 +71,7 @@ class Settlement:
     source_offset: int
     shown: int
     outputs: dict[str, list[Message]] = field(default_factory=dict)
-    state: list[tuple[bytes, bytes]] = field(default_factory=list)
+    state: list[tuple[bytes, bytes | None]] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         return bool(self.outputs or self.state)
@@ -165,24 +166,32 @@ class _State:
         offsets = [partition_state.source_offset(one.value) for one in self.tail if _is_state(one)]
         return min((one for one in offsets if one >= shown), default=self.source_offset)
 
-    def items(self, done: int) -> list[tuple[bytes, bytes]]:
+    def items(self, done: int) -> list[tuple[bytes, bytes | None]]:
         """State as of `done`: profiles that have changed since the committed one, then its own."""
-        newest: dict[bytes, bytes] = {}
+        newest: dict[bytes, tuple[int, bytes | None]] = {}
         state = self.value
         for record in self.tail:
             key, value = record.key, record.value
             if _is_state(record):
                 state = value if partition_state.source_offset(value) == done else state
-            elif self.source_offset < profile.source_offset(value) <= done:
-                before = newest.get(key, value)
-                if profile.source_offset(value) >= profile.source_offset(before):
-                    newest[key] = value
-        return [*newest.items(), *([] if state is None else [(PARTITION_STATE_KEY, state)])]
+            elif self.source_offset < (offset := _profile_offset(record)) <= done:
+                before, _ = newest.get(key, (offset, value))
+                if offset >= before:
+                    newest[key] = offset, value
+        items = [(key, value) for key, (_, value) in newest.items()]
+        return [*items, *([] if state is None else [(PARTITION_STATE_KEY, state)])]
 
 
 def _is_profile(record: ConsumerRecord) -> bool:
-    key, value = record.key, record.value
-    return key is not None and value is not None and bool(key.startswith(USER_PREFIX))
+    """A profile, or that it was erased; an operator's tombstone has no place in a transaction."""
+    is_user = record.key is not None and record.key.startswith(USER_PREFIX)
+    return is_user and (record.value is not None or state_offset(record.headers) is not None)
+
+
+def _profile_offset(record: ConsumerRecord) -> int:
+    if record.value is None:
+        return state_offset(record.headers) or 0
+    return profile.source_offset(record.value)
 
 
 def _is_state(record: ConsumerRecord) -> bool:
@@ -207,7 +216,9 @@ def _source_offset(topics: Topics, record: ConsumerRecord | None) -> int:
         return -1
     headers = dict(record.headers)
     try:
-        if "dlq.offset" in headers:
+        if erasure := erased_at(record.headers):
+            source = _Source(*erasure)
+        elif "dlq.offset" in headers:
             source = _Source(headers["dlq.topic"].decode(), int(headers["dlq.offset"]))
         else:
             source = _verdict(record.value).source

@@ -20,7 +20,7 @@ class Unwritten:
 
     def __init__(self, applied: int) -> None:
         self.applied = applied
-        self.items: dict[bytes, bytes] = {}
+        self.items: dict[bytes, bytes | None] = {}
         self.snapshots: list[Snapshot] = []
 
     def is_due(self, checkpoints_max: int) -> bool:
@@ -29,7 +29,12 @@ class Unwritten:
         return is_many or len(self.items) >= _PROFILES_MAX
 
     def add(
-        self, snapshot: Snapshot, items: Sequence[tuple[bytes, bytes]], last: int, *, is_alone: bool
+        self,
+        snapshot: Snapshot,
+        items: Sequence[tuple[bytes, bytes | None]],
+        last: int,
+        *,
+        is_alone: bool,
     ) -> None:
         """A checkpoint's items, the last of them at offset `last`.
 

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from confluent_kafka import KafkaError, KafkaException
@@ -22,6 +23,11 @@ COMPACTION_LAG_MS = 3_600_000
 #: Labels are trained on for months; a broker's default of a week would delete them.
 LABEL_RETENTION_MS = 400 * 86_400_000
 
+#: A day.
+COMPACTED_WITHIN_MS = 86_400_000
+#: A week.
+TOMBSTONES_KEPT_MS = 7 * 86_400_000
+
 
 @dataclass(frozen=True, slots=True)
 class TopicPlan:
@@ -41,7 +47,13 @@ def worker_topics(topics: TopicSettings, changelog: str) -> list[TopicPlan]:
     large = {**ours, "max.message.bytes": str(LARGE_RECORD_BYTES)}
     compacted = {"cleanup.policy": "compact"}
     # What a takeover needs to settle a transaction has to stand there as long as it may wait.
-    lagging = {"min.compaction.lag.ms": str(COMPACTION_LAG_MS)}
+    lagging = {
+        "min.compaction.lag.ms": str(COMPACTION_LAG_MS),
+        # What is older than an erasure goes within a day or so; the erasure itself is there for a
+        # week, for local state that was away.
+        "max.compaction.lag.ms": str(COMPACTED_WITHIN_MS),
+        "delete.retention.ms": str(TOMBSTONES_KEPT_MS),
+    }
     kept = {"retention.ms": str(LABEL_RETENTION_MS)}
     partitions = topics.partitions
     return [
@@ -66,6 +78,21 @@ def ensure_topics(kafka: KafkaSettings, plans: list[TopicPlan], replication_fact
     for plan in plans:  # those made now as well: another program may have been first
         _check_partitions(plan, found[plan.name])
         _check_config(admin, plan)
+
+
+def topic_configs(kafka: KafkaSettings, names: Sequence[str]) -> dict[str, dict[str, str]]:
+    """The configuration of each topic, as far as the broker tells."""
+    admin = AdminClient({**kafka.librdkafka(), **QUIET})
+    found = {}
+    for name, future in admin.describe_configs(
+        [ConfigResource(ResourceType.TOPIC, name) for name in names]
+    ).items():
+        try:
+            entries = future.result(ANSWER_TIMEOUT_S)
+        except KafkaException:
+            continue
+        found[name.name] = {key: entry.value for key, entry in entries.items() if entry.value}
+    return found
 
 
 def _partition_counts(admin: AdminClient, kafka: KafkaSettings) -> dict[str, int]:

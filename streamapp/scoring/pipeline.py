@@ -10,9 +10,10 @@ from streamapp.domain.dead_letter import Rejected
 from streamapp.domain.verdict import Verdict, decode_verdict
 from streamapp.scoring.artifact import ModelArtifact, load
 from streamapp.scoring.default_model import default_model_dir
+from streamapp.scoring.erasing import joined, steps, take
 from streamapp.scoring.partition_state import PartitionState
 from streamapp.scoring.policy import Policy
-from streamapp.scoring.process import Records, ScoredBatch, process
+from streamapp.scoring.process import Records, ScoredBatch
 from streamapp.scoring.profiles import MemoryProfiles
 from streamapp.scoring.verdicts import SourcePartition
 
@@ -76,4 +77,5 @@ class Pipeline:
         offsets = range(self._next_offset, self._next_offset + len(values))
         self._next_offset += len(values)
         records = Records(self._source, keys, values, offsets)
-        return process(records, self.profiles, self.state, self._model, self._policy)
+        around = (self.profiles, self.state, self._model, self._policy)
+        return joined([(step.begin, take(step, *around)) for step in steps(records)])

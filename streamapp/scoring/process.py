@@ -5,7 +5,7 @@ it returns the same bytes, wherever the stream of records is cut into batches.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,19 @@ class Records:
     values: Sequence[bytes | None] | ByteColumn
     offsets: Sequence[int] | NDArray[np.int64]
 
+    def part(self, begin: int, end: int) -> "Records":
+        """Some of them in a row."""
+        rows = slice(begin, end)
+        return Records(
+            self.source, _some(self.keys, rows), _some(self.values, rows), self.offsets[rows]
+        )
+
+
+def _some(
+    found: Sequence[bytes | None] | ByteColumn, rows: slice
+) -> Sequence[bytes | None] | ByteColumn:
+    return found.take(rows) if isinstance(found, ByteColumn) else found[rows]
+
 
 @dataclass(frozen=True, slots=True)
 class ScoredBatch:
@@ -46,6 +59,7 @@ class ScoredBatch:
     refused_rows: index of each dead letter's record.
     touched: slots whose profile changed, each once. crowding: events that taught the half-space
     trees nothing, for their user had taught enough. orders: that of each window the trees filled.
+    erased: index of each erasure's record.
     """
 
     rows: list[int]
@@ -60,6 +74,7 @@ class ScoredBatch:
     duplicates: int
     crowding: int
     orders: list[float]
+    erased: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,5 +44,6 @@ class MemoryProfiles:
         return len(self._slot_of)
 
     def items(self) -> list[tuple[str, np.void]]:
-        """Users and their profiles, in order of first sight."""
-        return [(user, self._block[slot]) for user, slot in self._slot_of.items()]
+        """Users and their profiles, in order of first sight, without those who were erased."""
+        found = [(user, self._block[slot]) for user, slot in self._slot_of.items()]
+        return [(user, profile) for user, profile in found if profile["event_count"]]

@@ -168,3 +168,35 @@ def _ensemble_contributions(
     )
     weighed = np.where(block.is_warm[chosen], block.log_p[chosen, HALF_SPACE], 0.0)
     return forest + surprise_shares(trees, weighed)
+
+
+@dataclass(frozen=True, slots=True)
+class Reassessment:
+    """Opinions on one event whose half-space trees' raw score is known. share: tail shares."""
+
+    forest_raw: float
+    forest_share: float
+    risk: float
+    supervised: SupervisedOpinions | None
+
+
+def reassess(
+    values: NDArray[np.float64],
+    mode: int,
+    trees_raw: float | None,
+    model: ModelArtifact,
+    context: NDArray[np.float64] | None = None,
+) -> Reassessment:
+    """The opinions on features (1, d), given what the trees said; None: they had no opinion."""
+    opinions = _Opinions(values, np.array([mode], np.uint8), model, FLAGGED_RISK)
+    opinions.judge(slice(0, 1), np.array([trees_raw or 0.0]), np.array([trees_raw is not None]))
+    risk, supervised = opinions.risk, None
+    if model.supervised is not None and context is not None:
+        supervised = model.supervised.opinions(values, context, opinions.ensemble_log_p)
+        risk = risk_score(supervised.verdict_log_p)
+    return Reassessment(
+        float(opinions.raw[0, FOREST]),
+        float(tail_share(opinions.log_p[:, FOREST])[0]),
+        float(risk[0]),
+        supervised,
+    )

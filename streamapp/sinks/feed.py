@@ -13,9 +13,9 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from streamapp.sinks import metrics
-from streamapp.sinks.decode import stored_verdict
+from streamapp.sinks.decode import stored_record
 from streamapp.sinks.progress import Progress
-from streamapp.sinks.protocol import Fatal, StoredVerdict
+from streamapp.sinks.protocol import Erased, Fatal, StoredVerdict
 
 log = structlog.get_logger()
 
@@ -31,7 +31,7 @@ _QUERY_S = 5.0
 class Batch:
     """Records in the order of their partitions, and where each partition goes on after them."""
 
-    verdicts: list[StoredVerdict] = field(default_factory=list)
+    verdicts: list[StoredVerdict | Erased] = field(default_factory=list)
     next_offsets: dict[int, int] = field(default_factory=dict)
     records: int = 0
 
@@ -179,16 +179,14 @@ class Feed:
         assert partition is not None
         assert offset is not None
         if error is None:
-            self._take_record(batch, message.value(), partition, offset)
+            self._take_record(batch, message, partition, offset)
         else:
             batch.next_offsets[partition] = offset
 
-    def _take_record(
-        self, batch: Batch, payload: bytes | None, partition: int, offset: int
-    ) -> None:
+    def _take_record(self, batch: Batch, message: Message, partition: int, offset: int) -> None:
         batch.records += 1
         batch.next_offsets[partition] = offset + 1
-        stored = stored_verdict(payload, partition, offset)
+        stored = stored_record(message, partition, offset)
         if stored is not None:
             batch.verdicts.append(stored)
             return

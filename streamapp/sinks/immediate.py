@@ -13,6 +13,9 @@ class Immediate:
     def assign(self, ends: Mapping[int, int]) -> None:
         """Nothing to take over: no state belongs to a partition."""
 
+    def erase(self, user_id: str) -> None:
+        """Nothing is kept of users, unless a sink says otherwise."""
+
     def held_from(self, partition: int) -> int | None:  # noqa: ARG002 - the protocol's signature
         """Nothing is ever in memory only."""
         return None

@@ -17,6 +17,13 @@ class StoredVerdict(msgspec.Struct, frozen=True, gc=False):
     offset: int
 
 
+class Erased(msgspec.Struct, frozen=True, gc=False):
+    """A user to forget, in order among the verdicts of a partition."""
+
+    user_id: str
+    partition: int
+
+
 class SinkError(Exception):
     """A sink could not do its work; the message says why, without payload or secrets."""
 
@@ -69,6 +76,10 @@ class Sink(Protocol):
 
     def write(self, verdicts: Sequence[StoredVerdict]) -> int:
         """Take verdicts in partition order; return how many were new to the sink."""
+        ...
+
+    def erase(self, user_id: str) -> None:
+        """Forget what is stored of a user, as far as this sink can; repeated without harm."""
         ...
 
     def held_from(self, partition: int) -> int | None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Final, TypeVar
 
 import structlog
@@ -21,7 +22,7 @@ from streamapp.kafka.settings import KafkaSettings
 from streamapp.sinks import metrics
 from streamapp.sinks.backoff import Backoff
 from streamapp.sinks.feed import Batch, Feed
-from streamapp.sinks.protocol import Fatal, Retryable, Sink, SinkError
+from streamapp.sinks.protocol import Erased, Fatal, Retryable, Sink, SinkError, StoredVerdict
 from streamapp.sinks.settings import RunnerSettings
 
 log = structlog.get_logger()
@@ -139,13 +140,22 @@ class SinkRunner:
         self._totals.records += batch.records
         self._totals.stored += new
         metrics.VERDICTS.labels(self._sink.name, "stored").inc(new)
-        unchanged = max(0, len(batch.verdicts) - new)
+        verdicts = sum(isinstance(one, StoredVerdict) for one in batch.verdicts)
+        unchanged = max(0, verdicts - new)
         metrics.VERDICTS.labels(self._sink.name, "unchanged").inc(unchanged)
 
     def _write(self, batch: Batch) -> int:
         # Read anew at each attempt: a rebalance during the wait takes its partitions out.
         with metrics.WRITE_SECONDS.labels(self._sink.name).time():
-            return self._sink.write(batch.verdicts) if batch.verdicts else 0
+            return sum(self._write_run(list(run)) for _, run in groupby(batch.verdicts, type))
+
+    def _write_run(self, run: list[StoredVerdict | Erased]) -> int:
+        """Verdicts in a row, or erasures; how many were new."""
+        verdicts = [one for one in run if isinstance(one, StoredVerdict)]
+        for one in run:
+            if isinstance(one, Erased):
+                self._sink.erase(one.user_id)
+        return self._sink.write(verdicts) if verdicts else 0
 
     def _persist(self, work: Callable[[], Answer]) -> Answer:
         """Repeat `work` while the other side is away, within the bounds of the settings."""

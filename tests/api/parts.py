@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from streamapp.api.access import Scope
 from streamapp.api.app import create_app
 from streamapp.api.audit import AuditLog
+from streamapp.api.erasing import Erasing
 from streamapp.api.figures import Figures
 from streamapp.api.guard import Guard
 from streamapp.api.keys import KeyFile, KeyWatch
@@ -30,7 +31,9 @@ from streamapp.api.scoring import Scoring
 from streamapp.api.settings import ApiSettings, JwtSettings
 from streamapp.api.tokens import TokenVerifier
 from streamapp.api.waiting import Waiting
+from streamapp.kafka.settings import KafkaSettings, TopicSettings
 from streamapp.scoring.default_model import default_model_dir
+from streamapp.scoring.policy import Policy
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SECRET = "of workers and API, 32 characters"
@@ -107,6 +110,11 @@ class Provider:
         return json.dumps({"keys": [_jwk(name, key) for name, key in self.keys.items()]}).encode()
 
 
+async def _configs(_kafka: KafkaSettings, names: Sequence[str]) -> dict[str, dict[str, str]]:
+    """What a broker says of its topics: kept for a week, segments for an hour."""
+    return {name: {"retention.ms": "604800000", "segment.ms": "3600000"} for name in names}
+
+
 def token(
     scopes: str | None = "read score admin",
     key: Any = RSA_KEY,
@@ -171,6 +179,10 @@ class Api:
             owners=Owners(
                 self.group, httpx.AsyncClient(transport=self.group.transport()), SECRET, 4, 0.5
             ),
+            erasing=Erasing(
+                self.publisher.publish, KafkaSettings(), TopicSettings(), "g", lambda: NOW, _configs
+            ),
+            policy=Policy(),
             why_not_ready=lambda: guard.failure,
             now=lambda: NOW,
         )

@@ -206,7 +206,9 @@ class Deployment:
     def _found_now(self) -> Found:
         found = Found()
         for message in read_all(self.kafka, self.topics.name("verdicts")):
-            payload = message.value() or b""
+            payload = message.value()
+            if payload is None:  # a user was erased
+                continue
             forms = found.verdicts[json.loads(payload)["verdict_id"]]
             found.repeated_verdicts += bool(forms)
             forms.add(payload)
@@ -257,8 +259,8 @@ class Deployment:
         """The changelog compacted by hand."""
         state = {}
         for message in read_all(self.kafka, self.changelog):
-            state[message.partition() or 0, message.key() or b""] = message.value() or b""
-        return state
+            state[message.partition() or 0, message.key() or b""] = message.value()
+        return {place: value for place, value in state.items() if value is not None}
 
     def stored_state(self, *directories: str) -> dict[tuple[int, bytes], bytes]:
         """What RocksDB holds, each partition from the copy that is furthest. Workers must be gone.

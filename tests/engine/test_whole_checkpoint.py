@@ -21,6 +21,6 @@ def test_the_largest_checkpoint_fits_a_record_batch(
     profiles = whole_profiles_max(state_bytes(trees), batch_records) - 1 + batch_records
     state = PartitionState(model.version, HalfSpaceState.empty(trees)).to_bytes(trees)
     items = [(user_key("\U0001f600" * 128), bytes(PROFILE_BYTES))] * profiles
-    messages = state_messages([*items, (PARTITION_STATE_KEY, state)], "an id of a topic")
+    messages = state_messages([*items, (PARTITION_STATE_KEY, state)], "an id of a topic", 0)
     size = RecordBatch([messages], 0, is_transactional=False).size()
     assert RECORD_BYTES_MAX * 0.95 < size <= RECORD_BYTES_MAX

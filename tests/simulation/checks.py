@@ -45,20 +45,22 @@ def broken_promises(
 def rebuilt(broker: Broker, guarantee: Guarantee, partition: int) -> dict[bytes, bytes]:
     """State by the changelog alone: the last value of each key a committed reader sees.
 
-    At-least-once the newest one, by the source offset that profiles and state hold at byte 8.
+    At-least-once the newest one, by the source offset that profiles and state hold at byte 8, and
+    tombstones in a header.
     """
-    state: dict[bytes, bytes] = {}
+    state: dict[bytes, ConsumerRecord] = {}
     for record in broker.log(CHANGELOG, partition).committed():
         assert record.key is not None
-        assert record.value is not None
         before = state.get(record.key)
-        if guarantee == "exactly_once" or before is None or _age(record.value) >= _age(before):
-            state[record.key] = record.value
-    return state
+        if guarantee == "exactly_once" or before is None or _age(record) >= _age(before):
+            state[record.key] = record
+    return {key: record.value for key, record in state.items() if record.value is not None}
 
 
-def _age(image: bytes) -> int:
-    return int.from_bytes(image[8:16], "little", signed=True)
+def _age(record: ConsumerRecord) -> int:
+    if record.value is None:
+        return int(dict(record.headers)["source_offset"])
+    return int.from_bytes(record.value[8:16], "little", signed=True)
 
 
 def _wrong_outputs(
@@ -77,10 +79,11 @@ def _wrong_outputs(
         at: (letter.key, letter.value, (*messages[at][2], *letter.headers()))
         for at, letter in truth.dead_letters.items()
     }
-    assert set(range(len(messages))) == verdicts.keys() | dead.keys()
-    assert not verdicts.keys() & dead.keys()
+    tombstones = {at: _tombstone(partition, at, messages[at]) for at in truth.erased}
+    assert set(range(len(messages))) == verdicts.keys() | dead.keys() | tombstones.keys()
+    assert len(messages) == len(verdicts) + len(dead) + len(tombstones)
     for topic, expected in (
-        (OUTPUTS.verdicts, verdicts),
+        (OUTPUTS.verdicts, verdicts | tombstones),
         (OUTPUTS.anomalies, anomalies),
         (OUTPUTS.dead_letters, dead),
     ):
@@ -93,6 +96,12 @@ def _verdict(message: Message, payload: bytes, severity: int) -> Outcome:
     carried = tuple(one for one in message[2] if one[0] in _CARRIED)
     named = (("schema", b"verdict/1"), ("severity", SEVERITIES[severity].encode()))
     return message[0], payload, (*named, *carried)
+
+
+def _tombstone(partition: int, at: int, message: Message) -> Outcome:
+    place = {"topic": SOURCE, "partition": partition, "offset": at}
+    named = tuple((f"erasure.{name}", str(one).encode()) for name, one in place.items())
+    return message[0], None, (("schema", b"erasure/1"), *named)
 
 
 def _wrong_copies(
@@ -127,6 +136,8 @@ def _source_offset(record: ConsumerRecord) -> int:
     headers = dict(record.headers)
     if "dlq.offset" in headers:
         return int(headers["dlq.offset"])
+    if "erasure.offset" in headers:
+        return int(headers["erasure.offset"])
     assert record.value is not None
     return int(json.loads(record.value)["source"]["offset"])
 

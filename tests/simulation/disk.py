@@ -112,6 +112,14 @@ class SimulatedStore:
         is_synced = self._process.world.chance(self._sync_share)
         self._image.write((tuple(items), changelog_offset), is_synced=is_synced)
 
+    @property
+    def is_purge_due(self) -> bool:
+        """Never: what is deleted is gone."""
+        return False
+
+    def purge(self) -> None:
+        """Nothing to do."""
+
     def close(self) -> None:
         """Release the directory."""
         if self._process.is_alive and self._image.holder is self._process:

@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any, Final
 
 from streamapp.domain.dead_letter import DeadLetter
+from streamapp.domain.erasure import erasure
 from streamapp.domain.verdict import SEVERITIES, Severity
 from streamapp.engine.store import PARTITION_STATE_KEY, user_key
 from streamapp.features.profile import seal
@@ -61,6 +62,7 @@ class Truth:
     severities: dict[int, int]
     dead_letters: dict[int, DeadLetter]
     state: dict[bytes, bytes]
+    erased: list[int]
 
     def anomalies(self) -> dict[int, bytes]:
         """Verdicts that are worth an alert."""
@@ -81,6 +83,8 @@ def payments(draw: random.Random, partitions: int, count: int) -> list[list[Mess
         place.append(_message(draw, payment))
         if draw.random() < 0.08:  # the same payment again, at once or later
             place.append(draw.choice(place[-20:]))
+        if draw.random() < 0.03:
+            place.append((users[at].encode(), erasure(users[at]), ()))
         if draw.random() < 0.06:
             place.append(_damaged(draw, payment))
     return found
@@ -99,6 +103,7 @@ def truth(source: SourcePartition, messages: Sequence[Message]) -> Truth:
         dict(zip(scored.rows, scored.severities, strict=True)),
         {letter.offset: letter for letter in scored.dead_letters},
         state,
+        scored.erased,
     )
 
 

@@ -114,6 +114,19 @@ def test_held_verdicts_are_named(subject: Subject) -> None:
         assert len(subject.rows()) == 5
 
 
+def test_an_erased_user_is_not_found(subject: Subject) -> None:
+    """Where a store can forget; nobody else's rows change, and who comes back is stored again."""
+    with opened(subject) as sink:
+        sink.write([stored(v) for v in per_user(5)])
+        sink.erase("user-3")
+        sink.erase("nobody")
+        sink.flush()
+        kept = {user for user, _ in subject.rows().values()}
+        can_forget = sink.name in ("postgres", "redis")  # files and receivers keep what they have
+        assert {f"user-{n}" for n in range(5) if n != 3 or not can_forget} == kept
+        assert 1 == sink.write([stored(verdict(9, user_id="user-3"))])
+
+
 def test_forgotten_partition_is_not_written_later(subject: Subject) -> None:
     """Rows held for a partition that was lost are left to its new owner."""
     with opened(subject) as sink:

@@ -59,6 +59,10 @@ class MemorySink:
             self.flush()
         return len(verdicts)
 
+    def erase(self, user_id: str) -> None:
+        self._check()
+        self.durable.append(f"erased {user_id}")
+
     def held_from(self, partition: int) -> int | None:
         return min((s.offset for s in self._held if s.partition == partition), default=None)
 
@@ -226,6 +230,22 @@ def test_undecodable_records_are_counted_and_skipped(bench: Bench) -> None:
     assert Totals(records=5, stored=2) == totals
     assert counted("undecodable") - before == 3
     assert bench.committed()[0] == 5
+
+
+def test_an_erasure_comes_in_order(bench: Bench) -> None:
+    """After the verdicts before it, before those behind it, and it is committed like them."""
+    producer = Producer(bench.kafka.librdkafka())
+    for payload, headers in (
+        (msgspec.json.encode(verdict(0)), []),
+        (None, [("schema", b"erasure/1"), ("erasure.offset", b"1")]),
+        (msgspec.json.encode(verdict(2)), []),
+    ):
+        producer.produce(bench.topic, payload, b"user", partition=0, headers=list(headers))
+    assert 0 == producer.flush(DEADLINE_S)
+    sink = MemorySink()
+    assert Totals(records=3, stored=2) == bench.runner(sink).run(until_idle_s=0.3)
+    assert ["transactions-0-0", "erased user", "transactions-0-2"] == sink.durable
+    assert 3 == bench.committed()[0]
 
 
 def test_outage_keeps_membership_and_loses_nothing(bench: Bench, background: Background) -> None:

@@ -86,6 +86,9 @@ class ParquetSink:
         for store in self._partitions.values():
             store.complete()
 
+    def erase(self, user_id: str) -> None:
+        """Files are complete and are not written again: they keep what they have."""
+
     def forget(self, partitions: Collection[int]) -> None:
         """Drop rows in memory and what is known of the files."""
         for partition in partitions:

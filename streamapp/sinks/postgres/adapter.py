@@ -19,7 +19,7 @@ from psycopg import conninfo, errors
 from streamapp.sinks import metrics
 from streamapp.sinks.immediate import Immediate
 from streamapp.sinks.postgres.migrate import migrate, require_current
-from streamapp.sinks.postgres.rows import COLUMNS, row_of
+from streamapp.sinks.postgres.rows import COLUMNS, row_of, stored_text
 from streamapp.sinks.postgres.settings import PostgresSettings
 from streamapp.sinks.protocol import Fatal, Retryable, StoredVerdict
 
@@ -79,6 +79,10 @@ class PostgresSink(Immediate):
             return self._guarded(partial(self._upsert, rows))
         except _ROW_REFUSED:
             return self._write_singly(verdicts)
+
+    def erase(self, user_id: str) -> None:
+        """Delete the user's rows."""
+        self._guarded(partial(self._delete, stored_text(user_id)))
 
     def close(self) -> None:
         """Close the connection."""
@@ -153,6 +157,11 @@ class PostgresSink(Immediate):
                 for row in rows:
                     copy.write_row(row)
             return cursor.execute(_UPSERT).rowcount
+
+    def _delete(self, user_id: str) -> None:
+        connection = self._connected()
+        with self._bounded(connection):
+            connection.execute("DELETE FROM verdict WHERE user_id = %s", [user_id])
 
     def _write_singly(self, verdicts: Sequence[StoredVerdict]) -> int:
         """One row, one transaction: slow, and used only for a batch that holds a bad row."""

@@ -42,6 +42,11 @@ def row_of(stored: StoredVerdict) -> tuple[Any, ...]:
     return _columns(verdict, msgspec.json.encode(plain).decode(), stored.payload)
 
 
+def stored_text(text: str) -> str:
+    """A text as a column holds it."""
+    return text.replace("\0", _REPLACEMENT)
+
+
 def _columns(verdict: Verdict, text: str, exact: bytes | None) -> tuple[Any, ...]:
     return (
         verdict.verdict_id,
@@ -67,7 +72,7 @@ def _columns(verdict: Verdict, text: str, exact: bytes | None) -> tuple[Any, ...
 def _without_nul(value: Any) -> Any:
     """The same JSON value with U+0000 replaced in every string and key."""
     if isinstance(value, str):
-        return value.replace("\0", _REPLACEMENT)
+        return stored_text(value)
     if isinstance(value, list):
         return [_without_nul(item) for item in value]
     if isinstance(value, dict):

@@ -59,6 +59,13 @@ class RedisSink(Immediate):
             raise _divided(error) from error
         return changed
 
+    def erase(self, user_id: str) -> None:
+        """Delete the user's entry."""
+        try:
+            self._connected().delete(f"{self._settings.key_prefix}{user_id}")
+        except exceptions.RedisError as error:
+            raise _divided(error) from error
+
     def close(self) -> None:
         """Close the connections."""
         if self._client is not None:

@@ -1,0 +1,42 @@
+"""Verdicts made again from what they record come out as the same bytes."""
+
+from collections import Counter
+
+import msgspec
+
+from streamapp.domain.verdict import Severity, decode_verdict
+from streamapp.features.risk_windows import RISK_NAMES
+from streamapp.scoring import Pipeline
+from streamapp.scoring.artifact import ModelArtifact
+from streamapp.scoring.policy import Policy
+from streamapp.scoring.recomputation import recompute
+from tests.scoring.conftest import Traffic
+
+
+def _reproduced(model: ModelArtifact, traffic: Traffic, policy: Policy) -> Counter[bool | None]:
+    scored = Pipeline(model, policy).process(traffic.keys[:3_000], traffic.values[:3_000])
+    payloads = list(scored.payloads)[::3]
+    found = [recompute(one, decode_verdict(one), model, policy) for one in payloads]
+    return Counter(one.reproduced for one in found)
+
+
+def test_the_same_bytes(traffic: Traffic, model: ModelArtifact, fed: ModelArtifact) -> None:
+    """But for a few whose features stand so near a threshold that six decimals do not tell."""
+    for one in (model, fed):
+        found = _reproduced(one, traffic, Policy(anomaly_severity=Severity.LOW))
+        assert 0 == found[None]
+        assert found[False] <= 0.01 * found.total()
+
+
+def test_what_has_no_features(traffic: Traffic, model: ModelArtifact, fed: ModelArtifact) -> None:
+    """A duplicate, and a verdict of another contract: it is said why."""
+    key, value = traffic.keys[0], traffic.values[0]
+    [first, again] = Pipeline(model).process([key, key], [value, value]).payloads
+    found = recompute(again, decode_verdict(again), model, Policy())
+    assert (None, True) == (found.reproduced, "repeats" in (found.why or ""))
+    verdict = decode_verdict(first)
+    foreign = msgspec.structs.replace(verdict, features={"one": 1.0})
+    found = recompute(msgspec.json.encode(foreign), foreign, model, Policy())
+    assert (None, True) == (found.reproduced, "contract" in (found.why or ""))
+    [aided] = Pipeline(fed).process([key], [value]).payloads
+    assert set(RISK_NAMES) < set(decode_verdict(aided).features)
