@@ -88,7 +88,7 @@ def test_profiles_and_what_if(deployment: Deployment) -> None:
         supposed = client.what_if(_payment(3))
         assert ("what-if", 3) == (supposed.source.topic, supposed.features["count_30d"])
         assert supposed == client.what_if(_payment(3))
-        told = client.profile("u1")
+        told = client.profile("payer-1")
         assert 3 == told["events"]
         assert [one.risk_score for one in scored] == [one["risk_score"] for one in told["recent"]]
         again = _scored(client, _payment(3))
@@ -97,10 +97,10 @@ def test_profiles_and_what_if(deployment: Deployment) -> None:
             client.profile("nobody")
         assert 0 == worker.terminate()[0]
         with pytest.raises(ApiError, match="503") as away:
-            client.profile("u1")
+            client.profile("payer-1")
         assert away.value.retry_after_s
         deployment.worker(environment=secret, state="another").await_ready()
-        assert 4 == client.profile("u1")["events"]
+        assert 4 == client.profile("payer-1")["events"]
 
 
 @pytest.mark.integration
