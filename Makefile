@@ -120,7 +120,7 @@ bench-latency-long: setup test-servers ## measure five minutes at 5,000 a second
 	@$(MAKE) --no-print-directory tables
 
 .PHONY: bench-api
-bench-api: setup test-servers ## measure POST /v1/score at 200 a second and batches of 1,000 (ARGS="--rate 100")
+bench-api: setup test-servers ## measure the HTTP API, and what 1,000 requests a second cost the stream (ARGS="--quick")
 	@$(BIN)/python -m benchmarks.api_latency $(ARGS)
 
 .PHONY: bench-exactly-once

@@ -27,6 +27,7 @@ from benchmarks.crowd import BATCH_ROWS
 from benchmarks.machine import Use, memory_mib, usage
 from benchmarks.processes import STOP_TIMEOUT_S, end, has_ended, module, start
 from benchmarks.reader import Isolation
+from benchmarks.recording import blocks
 from benchmarks.tally import Tally
 from streamapp.broker.network import free_port
 from streamapp.kafka.metadata import QUIET
@@ -81,7 +82,7 @@ class Session:
                 tally=str(self._tally_path),
                 latencies=str(self._latencies(isolation)) if stamped else "",
             )
-            self._start(stack, isolation, module("reader", plan), {})
+            self.start_process(stack, isolation, module("reader", plan), {})
 
     def start_worker(self, stack: ExitStack, number: int, settings: Mapping[str, str]) -> None:
         """Start a worker with a state directory of its own number."""
@@ -92,7 +93,7 @@ class Session:
             "STREAMAPP_WORKER__STATE_DIR": str(self.state_dir(number)),
             "STREAMAPP_WORKER__HTTP_PORT": str(self.port(number)),
         } | {f"STREAMAPP_WORKER__{name.upper()}": value for name, value in settings.items()}
-        self._start(stack, f"worker{number}", STREAMAPP.command(), environment)
+        self.start_process(stack, f"worker{number}", STREAMAPP.command(), environment)
 
     def port(self, number: int = 0) -> int:
         """Where worker `number` serves health and metrics."""
@@ -107,9 +108,10 @@ class Session:
     def _latencies(self, isolation: Isolation) -> Path:
         return self.stand.directory / f"{self.prefix}{isolation}.npy"
 
-    def _start(
+    def start_process(
         self, stack: ExitStack, name: str, command: list[str], environment: Mapping[str, str]
     ) -> None:
+        """Start a process whose use is measured with the others', to be ended by the stack."""
         log = self.stand.directory / f"{self.prefix}{name}.log"
         self.processes[name] = process = start(command, environment, log)
         stack.callback(end, process)
@@ -117,6 +119,11 @@ class Session:
     def pay(self, recording: Path) -> None:
         """From now on, send the payments of this recording, from its first one."""
         self._recording, self._next_row = recording, 0
+
+    def first_payment(self) -> bytes:
+        """The recording's first one."""
+        _, values = next(iter(blocks(self._recording, 0)))
+        return values[0]
 
     def changelog_bytes(self) -> int:
         """What the changelog takes on the broker's disk, index files included."""

@@ -1,0 +1,36 @@
+"""Load on the API: answers are told apart however they arrive."""
+
+import time
+from typing import Any
+
+import pytest
+
+from benchmarks.api_load import Connection
+
+ANSWER = b"HTTP/1.1 404 Not Found\r\ndate: x\r\nContent-Length: 4\r\n\r\nnone"
+
+
+class _Wire:
+    """Keeps what was written."""
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+
+    def write(self, content: bytes) -> None:
+        self.written.append(content)
+
+
+@pytest.mark.parametrize("size", [1, 7, len(ANSWER)])
+def test_an_answer_counts_once_it_is_whole(size: int) -> None:
+    """Cut anywhere; the connection then takes its next request."""
+    done: list[tuple[Any, ...]] = []
+    connection = Connection(lambda *told: done.append(told))
+    wire = _Wire()
+    connection.connection_made(wire)  # type: ignore[arg-type]
+    for kind in ("verdict", "score"):
+        connection.ask((kind, b"GET / HTTP/1.1\r\n\r\n", time.perf_counter()))
+        for start in range(0, len(ANSWER), size):
+            assert len(done) == len(wire.written) - 1
+            connection.data_received(ANSWER[start : start + size])
+    assert [("verdict", 404), ("score", 404)] == [told[1:3] for told in done]
+    assert all(told[3] >= 0 for told in done)
