@@ -122,6 +122,7 @@ bench-latency-long: setup test-servers ## measure five minutes at 5,000 a second
 .PHONY: bench-api
 bench-api: setup test-servers ## measure the HTTP API, and what 1,000 requests a second cost the stream (ARGS="--quick")
 	@$(BIN)/python -m benchmarks.api_latency $(ARGS)
+	@$(MAKE) --no-print-directory tables
 
 .PHONY: bench-exactly-once
 bench-exactly-once: setup test-servers ## measure what exactly-once costs, throughput and latency (ARGS="--quick")

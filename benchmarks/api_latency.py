@@ -2,15 +2,15 @@
 
     python -m benchmarks.api_latency [--runs 3] [--seconds 10] [--quick]
 
-Three questions on one worker, everything (client, API, worker, broker, generator, reader) on the
-same cores:
+Everything (client, API, worker, broker, generator, reader) is on the same cores:
 
 - POST /v1/score at 200 requests a second, beside the stream's own latency: of the same
   transactions, from their sending by the API to a reader of committed verdicts;
-- payments at 2,000 a second with and without 1,000 API requests a second: latency of the payments;
-- as many payments as the worker takes, with and without: payments a second.
+- batches of 1,000;
+- payments at 2,000 and at 5,000 a second, with and without 1,000 API requests a second in turn;
+- once, as many payments as the worker takes, with and without.
 
-The API runs all along. With and without alternate. Open loop: what is due is due.
+The API runs all along. Open loop: what is due is due.
 """
 
 import json
@@ -27,50 +27,33 @@ import httpx
 import msgspec
 import numpy as np
 import typer
+from numpy.typing import NDArray
 
 from benchmarks import api_load
+from benchmarks.api_figures import Run, Scored, medians
 from benchmarks.api_load import MIX, SCORES, Outcome
 from benchmarks.contender import BenchmarkError
 from benchmarks.crowd import Crowd
 from benchmarks.latency_figures import Latency, latency
 from benchmarks.paced import SKIP_S
 from benchmarks.processes import STOP_TIMEOUT_S, end, module
-from benchmarks.report import conditions, console, median_of, table, write
+from benchmarks.report import conditions, console, table, write
 from benchmarks.session import Session
 from benchmarks.stand import Stand
+from benchmarks.tables import api as tables
 from streamapp.api.access import Scope
 from streamapp.api.keys import KeyFile, utc_now
 from streamapp.broker.network import free_port
 from streamapp.broker.waiting import wait_until
 
-SCORE_RATE, REQUEST_RATE, STREAM_RATE = 200, 1_000, 2_000
+SCORE_RATE, REQUEST_RATE, STREAM_RATES = 200, 1_000, (2_000, 5_000)
 BATCHES, BATCH = 5, 1_000
+USERS = 10_000
 READY_S = 120.0
+#: Requests begin before the payments do and end after them.
+MARGIN_S = 3.0
 #: More than any worker here scores in a second.
 _PER_S_MAX = 60_000
-
-
-class Scored(msgspec.Struct, frozen=True):
-    """POST /v1/score at a rate, and the same transactions in the stream."""
-
-    api: Outcome
-    stream: Latency
-
-
-class Paced(msgspec.Struct, frozen=True):
-    """Payments at a rate; requests: None without. cores: CPU seconds a second by process."""
-
-    requests: Outcome | None
-    stream: Latency
-    cores: dict[str, float]
-
-
-class Loaded(msgspec.Struct, frozen=True):
-    """As many payments as the worker takes."""
-
-    requests: Outcome | None
-    per_s: float
-    cores: dict[str, float]
 
 
 class Api:
@@ -157,18 +140,18 @@ class Api:
 
 
 def main(
-    runs: Annotated[int, typer.Option(min=1, max=20, help="Of each, alternating.")] = 3,
+    runs: Annotated[int, typer.Option(min=1, max=20, help="Of each, in turn.")] = 3,
     seconds: Annotated[float, typer.Option(min=1, help="Of each run.")] = 10.0,
     quick: Annotated[bool, typer.Option("--quick", help="One run of 4 s each.")] = False,
     output: Annotated[Path | None, typer.Option(help="Where the raw figures go.")] = None,
 ) -> None:
     """Measure, print, write."""
     runs, seconds = (1, 4.0) if quick else (runs, seconds)
-    rows = int(runs * (seconds + SKIP_S) * 2 * (STREAM_RATE + _PER_S_MAX))
+    rows = int((seconds + SKIP_S) * 2 * (runs * sum(STREAM_RATES) + _PER_S_MAX))
     with (
         tempfile.TemporaryDirectory(prefix="benchmark-") as directory,
         Stand.started("kafka", Path(directory)) as stand,
-        stand.session("api", crowd=Crowd(users=10_000), rows_max=rows) as session,
+        stand.session("api", crowd=Crowd(users=USERS), rows_max=rows) as session,
         ExitStack() as stack,
     ):
         session.warm_up()
@@ -179,93 +162,72 @@ def main(
         "score_rate": SCORE_RATE,
         "request_rate": REQUEST_RATE,
         "mix": MIX,
-        "stream_rate": STREAM_RATE,
-        "users": 10_000,
+        "batch": BATCH,
+        "users": USERS,
         "guarantee": "exactly_once",
     }
     write("api", figures, settings, stand, output)
-    _print(figures, conditions(stand, runs))
+    _print(msgspec.to_builtins(figures) | {"settings": settings}, conditions(stand, runs))
 
 
 def _measure(session: Session, api: Api, runs: int, seconds: float) -> dict[str, Any]:
     api.outcome(api.start(SCORE_RATE, 3.0, SCORES))  # warms up
     scored = [api.outcome(api.start(SCORE_RATE, seconds, SCORES)) for _ in range(runs)]
     batches = [api.batch() for _ in range(BATCHES)]
-    paced, loaded = [], []
-    for number in range(runs):
-        for is_asked in (False, True) if number % 2 else (True, False):
-            paced.append(_paced(session, api, seconds, is_asked=is_asked))
-            loaded.append(_loaded(session, api, seconds, is_asked=is_asked))
+    sent = [
+        _send(session, api, seconds, rate, is_asked=is_asked)
+        for number in range(runs)
+        for rate in STREAM_RATES
+        for is_asked in ((True, False) if number % 2 else (False, True))
+    ]
+    sent += [_send(session, api, seconds, 0, is_asked=is_asked) for is_asked in (False, True)]
     times = session.end_reader("read_committed")
+    scores = [Scored(one, _latency(times, one.start_us, one.end_us)) for one in scored]
+    found = [
+        msgspec.structs.replace(run, stream=_latency(times, run.start_us, run.end_us))
+        if run.rate
+        else run
+        for run in sent
+    ]
     return {
-        "scores": [Scored(one, _latency(times, one.start_us, one.end_us)) for one in scored],
+        "medians": medians(scores, batches, found),
+        "scores": scores,
         "batches": batches,
-        "paced": [
-            Paced(asked, _latency(times, start_us, end_us), cores)
-            for asked, start_us, end_us, cores in paced
-        ],
-        "loaded": loaded,
+        "runs": found,
     }
 
 
-def _latency(times: "np.ndarray[Any, Any]", start_us: int, end_us: int) -> Latency:
+def _latency(times: NDArray[np.int64], start_us: int, end_us: int) -> Latency:
     return latency(times[times[:, 0] > 0], start_us, end_us)
 
 
-def _paced(
-    session: Session, api: Api, seconds: float, *, is_asked: bool
-) -> tuple[Outcome | None, int, int, dict[str, float]]:
-    asking = api.start(REQUEST_RATE, seconds + 2 * SKIP_S, MIX) if is_asked else None
-    sent, used = session.send(rate=STREAM_RATE, seconds=seconds + SKIP_S, skip_s=SKIP_S)
-    outcome = api.outcome(asking) if asking else None
+def _send(session: Session, api: Api, seconds: float, rate: int, *, is_asked: bool) -> Run:
+    """Payments at a rate (0: as many as the worker takes), beside requests or alone."""
+    asking = api.start(REQUEST_RATE, seconds + MARGIN_S, MIX) if is_asked else None
+    sent, used = session.send(rate=rate, seconds=seconds + SKIP_S, skip_s=SKIP_S)
+    requests = api.outcome(asking) if asking else None
     session.await_read()
-    start_us = sent.start_us + int(SKIP_S * 1e6)
-    return outcome, start_us, start_us + int(seconds * 1e6), used.cores()
-
-
-def _loaded(session: Session, api: Api, seconds: float, *, is_asked: bool) -> Loaded:
-    asking = api.start(REQUEST_RATE, seconds + 2 * SKIP_S, MIX) if is_asked else None
-    _, used = session.send(seconds=seconds + SKIP_S, skip_s=SKIP_S)
-    outcome = api.outcome(asking) if asking else None
-    session.await_read()
-    return Loaded(outcome, round(used.per_s, 1), used.cores())
-
-
-def _print(figures: dict[str, Any], caption: str) -> None:
-    scores, paced, loaded = figures["scores"], figures["paced"], figures["loaded"]
-    rows = [
-        ("POST /v1/score", *_row([one.api.kinds["score"] for one in scores])),
-        ("the same in the stream", *_row([one.stream for one in scores])),
-    ]
-    for title, is_asked in (("payments alone", False), ("with requests", True)):
-        chosen = [one for one in paced if (one.requests is not None) is is_asked]
-        rows.append((f"{title}, at {STREAM_RATE:,}/s", *_row([one.stream for one in chosen])))
-    asked = [one.requests for one in (*paced, *loaded) if one.requests]
-    rows += [
-        (f"GET or POST: {kind}", *_row([one.kinds[kind] for one in asked if kind in one.kinds]))
-        for kind in MIX
-    ]
-    table("HTTP API, ms", caption, ["", "p50", "p95", "p99"], rows)
-    alone, beside = (
-        median_of([one for one in loaded if (one.requests is not None) is is_asked], _per_s)
-        for is_asked in (False, True)
-    )
-    console.print(
-        f"{alone:,.0f} payments a second alone, {beside:,.0f} beside {REQUEST_RATE:,} requests a "
-        f"second: {beside / alone:.2f}; requests answered a second: "
-        f"{median_of(asked, lambda one: one.per_s):,.0f}"
+    start_us, cores = sent.start_us + int(SKIP_S * 1e6), used.cores()
+    if requests:
+        cores["requests"] = requests.cores
+        cores["others"] = round(cores["others"] - requests.cores, 2)
+    return Run(
+        rate=rate,
+        requests=requests,
+        events_per_s=round(used.per_s, 1),
+        worker_cpu_us_per_event=used.per_event_us()["worker0"],
+        cores=cores,
+        generator_behind_ms_p99=sent.behind_ms_p99,
+        start_us=start_us,
+        end_us=start_us + int(seconds * 1e6),
     )
 
 
-def _per_s(one: Loaded) -> float:
-    return one.per_s
-
-
-def _row(found: list[Any]) -> list[str]:
-    return [
-        f"{median_of(found, lambda one, name=name: getattr(one, name)):.1f}"  # type: ignore[misc]
-        for name in ("p50", "p95", "p99")
-    ]
+def _print(results: dict[str, Any], caption: str) -> None:
+    for title, rows in (("HTTP API, ms", tables.api), ("The stream beside it", tables.load)):
+        heading, *lines = [[cell.replace("`", "") for cell in row] for row in rows(results)]
+        table(title, caption, heading, lines)
+    console.print("`make tables` writes them into docs/api.md", markup=False)
 
 
 if __name__ == "__main__":

@@ -34,3 +34,14 @@ def test_an_answer_counts_once_it_is_whole(size: int) -> None:
             connection.data_received(ANSWER[start : start + size])
     assert [("verdict", 404), ("score", 404)] == [told[1:3] for told in done]
     assert all(told[3] >= 0 for told in done)
+
+
+def test_only_a_connection_that_waits_must_not_be_closed() -> None:
+    """The API closes idle ones after a while."""
+    connection = Connection(lambda *_: None)
+    connection.connection_made(_Wire())  # type: ignore[arg-type]
+    connection.ask(("verdict", b"GET / HTTP/1.1\r\n\r\n", time.perf_counter()))
+    with pytest.raises(SystemExit, match="waited for verdict"):
+        connection.connection_lost(None)
+    connection.data_received(ANSWER)
+    connection.connection_lost(None)
