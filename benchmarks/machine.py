@@ -3,6 +3,7 @@
 import contextlib
 import os
 import platform
+import subprocess
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -137,8 +138,19 @@ def machine() -> dict[str, str | int]:
 
 
 def versions() -> dict[str, str]:
-    """Python and the libraries that decide the speed."""
-    return {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}
+    """The commit, Python, and the libraries that decide the speed."""
+    libraries = {name: version(name) for name in _LIBRARIES}
+    return {"commit": _commit(), "python": platform.python_version(), **libraries}
+
+
+def _commit() -> str:
+    """Marked where files differ from it; empty without git."""
+    command = ("git", "describe", "--always", "--dirty", "--exclude=*")
+    try:
+        found = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, check=False)
+    except OSError:
+        return ""
+    return found.stdout.decode().strip()
 
 
 def _cpu_model() -> str:

@@ -13,12 +13,12 @@ _RUNS: Final = "benchmarks/results"
 
 def measured() -> str:
     """A line for each result there is."""
-    rows: Rows = [("what", "figure")]
+    rows: Rows = [("what", "figure", "commit")]
     for name, line in _LINES:
         found = results(name)
         if found is not None:
-            rows.append(line(found))
-    return markdown(rows, left=(0, 1))
+            rows.append((*line(found), found.get("versions", {}).get("commit", "")))
+    return markdown(rows, left=(0, 1, 2))
 
 
 def _simulation(report: Results) -> Line:

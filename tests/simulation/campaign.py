@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 import structlog
 
+from benchmarks.machine import versions
 from tests.simulation.simulation import Outcome, simulate
 from tests.simulation.workload import small_model
 
@@ -67,6 +68,7 @@ def main() -> int:
             "seconds": round(elapsed),
             "processes": arguments.processes,
             "met": dict(sorted(met.items())),
+            "versions": versions(),
         }
         arguments.report.write_bytes(msgspec.json.format(msgspec.json.encode(figures)) + b"\n")
     return 1 if failing else 0
