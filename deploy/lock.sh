@@ -16,8 +16,8 @@ compile() {
     --generate-hashes --no-emit-index-url --no-emit-find-links \
     --custom-compile-command "make lock" "$@"
 }
-compile pyproject.toml deploy/tools.in --extra dev --extra api --output-file deploy/requirements.lock "$@"
-echo "setuptools" | compile pyproject.toml - --extra api \
+compile pyproject.toml deploy/tools.in --extra dev --extra api --extra otel --output-file deploy/requirements.lock "$@"
+echo "setuptools" | compile pyproject.toml - --extra api --extra otel \
   --constraints deploy/requirements.lock --output-file deploy/runtime.lock "$@"
 for peer in quix flink; do
   compile "benchmarks/peers/$peer.in" --output-file "benchmarks/peers/$peer.lock" "$@"

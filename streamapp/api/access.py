@@ -11,6 +11,7 @@ from fastapi.routing import APIRoute
 
 from streamapp.api import metrics
 from streamapp.api.problems import FORESEEN, status_of, unforeseen
+from streamapp.api.traces import traced
 
 SCOPE_EXTENSION: Final = "x-streamapp-scope"
 SECURITY_SCHEME: Final = "bearer"
@@ -61,7 +62,10 @@ class GuardedRoute(APIRoute):
 
         async def guarded(request: Request) -> Response:
             guard: Guards = request.app.state.guard
-            with metrics.request_measured(self.path) as measured:
+            with (
+                metrics.request_measured(self.path) as measured,
+                traced(request, self.path, measured),
+            ):
                 try:
                     if named == PUBLIC:
                         answer = await handler(request)

@@ -27,6 +27,7 @@ def create_app(parts: Parts) -> FastAPI:
     app = bare_app(metrics_public=parts.settings.metrics_public)
     app.state.parts = parts
     app.state.guard = parts.guard
+    app.state.tracer = parts.tracer
     return app
 
 

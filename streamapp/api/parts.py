@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from fastapi import Request
 
@@ -17,6 +17,9 @@ from streamapp.api.owners import Owners
 from streamapp.api.scoring import Scoring
 from streamapp.api.settings import ApiSettings
 from streamapp.scoring.policy import Policy
+
+if TYPE_CHECKING:
+    from streamapp.tracing.tracer import Tracer
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,7 @@ class Parts:
     policy: Policy
     why_not_ready: Callable[[], str | None]
     now: Callable[[], datetime]
+    tracer: "Tracer | None" = None
 
 
 def parts_of(request: Request) -> Parts:

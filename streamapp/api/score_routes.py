@@ -12,7 +12,8 @@ from streamapp.api.body import read_body
 from streamapp.api.openapi import json_answer, problems, schema_ref
 from streamapp.api.parts import parts_of
 from streamapp.api.problems import Problem
-from streamapp.api.scoring import Pending, Trace, transaction_of
+from streamapp.api.scoring import Pending, transaction_of
+from streamapp.api.traces import trace_of
 from streamapp.domain.transaction import PAYLOAD_BYTES_MAX
 
 router = APIRouter(route_class=GuardedRoute, tags=["score"])
@@ -73,7 +74,7 @@ async def score(
     if what_if:
         user_id = transaction_of(payload).user_id
         return _json(await parts_of(request).owners.what_if(user_id, payload))
-    outcome = await parts_of(request).scoring.score(payload, _trace(request))
+    outcome = await parts_of(request).scoring.score(payload, trace_of(request))
     if isinstance(outcome, Pending):
         where = _where(outcome)
         content = msgspec.json.encode({"tx_id": outcome.tx_id, "verdict": where})
@@ -125,7 +126,7 @@ async def score_batch(
     parts, caller = parts_of(request), request.state.caller
     assert isinstance(caller, Caller)
     parts.guard.limits.charge(caller.id, len(payloads) - 1)
-    outcomes = await parts.scoring.score_all(payloads, _trace(request))
+    outcomes = await parts.scoring.score_all(payloads, trace_of(request))
     return _json(msgspec.json.encode({"results": [_result(one) for one in outcomes]}))
 
 
@@ -162,11 +163,6 @@ def _result(outcome: bytes | Pending | Problem) -> dict[str, Any]:
 
 def _where(pending: Pending) -> str:
     return f"/v1/verdicts/{quote(pending.tx_id, safe='')}"
-
-
-def _trace(request: Request) -> Trace:
-    headers = request.headers
-    return Trace(headers.get("traceparent", ""), headers.get("tracestate", ""))
 
 
 def _json(

@@ -1,12 +1,10 @@
 """Transactions in, the stream's own verdicts out: sent as any producer would, and waited for."""
 
 import asyncio
-import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Final
 
 import msgspec
 
@@ -17,14 +15,12 @@ from streamapp.api.verdict_store import StoreAway
 from streamapp.api.waiting import Outcome, Refused, Waiting
 from streamapp.domain.dead_letter import Rejected
 from streamapp.domain.decode import decode
+from streamapp.domain.trace_context import TraceContext
 from streamapp.domain.transaction import Transaction
 
 Publish = Callable[[str, bytes, bytes, Headers], Awaitable[None]]
 Known = Callable[[str, str], Awaitable[bytes | None]]
 """The first verdict on this user's tx_id, where there is one."""
-
-_TRACEPARENT: Final = re.compile(r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")
-_TRACESTATE_CHARS_MAX: Final = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,23 +28,6 @@ class Pending:
     """No verdict within the time limit; it will be found under this tx_id."""
 
     tx_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Trace:
-    """W3C trace context of a request, carried on to its verdicts. Empty: none."""
-
-    parent: str = ""
-    state: str = ""
-
-    def headers(self) -> list[tuple[str, bytes]]:
-        """Record headers; nothing that is not trace context."""
-        if not _TRACEPARENT.match(self.parent):
-            return []
-        found = [("traceparent", self.parent.encode())]
-        if self.state and len(self.state) <= _TRACESTATE_CHARS_MAX and self.state.isascii():
-            found.append(("tracestate", self.state.encode()))
-        return found
 
 
 class _Whose(msgspec.Struct):
@@ -67,7 +46,7 @@ class Scoring:
         self._topic = topic
         self._timeout_s = timeout_s
 
-    async def score(self, payload: bytes, trace: Trace) -> bytes | Pending:
+    async def score(self, payload: bytes, trace: TraceContext) -> bytes | Pending:
         """The verdict on one transaction as published. Raises Problem."""
         outcome = await self._score(payload, trace)
         if isinstance(outcome, Refused):
@@ -75,7 +54,7 @@ class Scoring:
         return outcome
 
     async def score_all(
-        self, payloads: Sequence[bytes], trace: Trace
+        self, payloads: Sequence[bytes], trace: TraceContext
     ) -> list[bytes | Pending | Problem]:
         """The same for each, in order; what goes wrong with one is its own answer."""
 
@@ -87,7 +66,7 @@ class Scoring:
 
         return list(await asyncio.gather(*map(one, payloads)))
 
-    async def _score(self, payload: bytes, trace: Trace) -> Outcome | Pending:
+    async def _score(self, payload: bytes, trace: TraceContext) -> Outcome | Pending:
         transaction = _parsed(payload)
         if isinstance(transaction, Rejected):
             return Refused(transaction.reason, transaction.field, transaction.detail)
@@ -111,10 +90,11 @@ class Scoring:
                 metrics.TIMEOUTS.inc()
                 return Pending(tx_id)
 
-    async def _send(self, user_id: str, payload: bytes, trace: Trace) -> None:
-        sent_at = ("sent_at", b"%d" % (time.time_ns() // 1_000))
+    async def _send(self, user_id: str, payload: bytes, trace: TraceContext) -> None:
+        headers = [("sent_at", b"%d" % (time.time_ns() // 1_000))]
+        headers += [(name, value.encode()) for name, value in trace.headers().items()]
         try:
-            await self._publish(self._topic, user_id.encode(), payload, [sent_at, *trace.headers()])
+            await self._publish(self._topic, user_id.encode(), payload, headers)
         except PublishError:
             raise not_taken("the broker takes no transactions for now") from None
 

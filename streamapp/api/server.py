@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import httpx
 import structlog
@@ -43,6 +43,9 @@ from streamapp.kafka.topics import TopicPlan, ensure_topics
 from streamapp.scoring.policy import Policy
 from streamapp.sinks.postgres.settings import PostgresSettings
 
+if TYPE_CHECKING:
+    from streamapp.tracing.tracer import Tracer
+
 log = structlog.get_logger()
 
 #: Connections at once, over all callers; more are answered 503 by the server itself.
@@ -65,6 +68,7 @@ class ApiPlan:
     group: str
     secret: SecretStr | None = None
     own_keys: tuple[KeyRecord, ...] = ()
+    tracer: "Tracer | None" = None
 
 
 def serve(plan: ApiPlan, listener: socket.socket) -> None:
@@ -142,6 +146,7 @@ async def _parts(plan: ApiPlan, stack: AsyncExitStack) -> Parts:
         policy=Policy(anomaly_severity=topics.anomaly_severity),
         why_not_ready=lambda: guard.failure or feed.why_not_live,
         now=utc_now,
+        tracer=plan.tracer,
     )
 
 

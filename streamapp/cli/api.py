@@ -12,6 +12,7 @@ import typer
 
 from streamapp.cli.errors import UsageError
 from streamapp.cli.settings import Settings, load_settings
+from streamapp.cli.tracing import tracing
 
 if TYPE_CHECKING:
     from streamapp.api.keys import KeyRecord
@@ -47,17 +48,18 @@ def serve_api(
     from streamapp.scoring.artifact import ArtifactError  # noqa: PLC0415
     from streamapp.scoring.default_model import default_model_dir  # noqa: PLC0415
 
-    plan = ApiPlan(
-        kafka=settings.kafka,
-        topics=settings.topics,
-        settings=settings.api,
-        postgres=settings.postgres,
-        model_dir=settings.worker.model_dir or default_model_dir(),
-        group=settings.worker.group,
-        secret=settings.worker.api_secret,
-        own_keys=own_keys,
-    )
-    with listening(settings) as listener:
+    with listening(settings) as listener, tracing(settings, "streamapp-api") as tracer:
+        plan = ApiPlan(
+            kafka=settings.kafka,
+            topics=settings.topics,
+            settings=settings.api,
+            postgres=settings.postgres,
+            model_dir=settings.worker.model_dir or default_model_dir(),
+            group=settings.worker.group,
+            secret=settings.worker.api_secret,
+            own_keys=own_keys,
+            tracer=tracer,
+        )
         tell(listener.getsockname()[1])
         try:
             serve(plan, listener)

@@ -35,6 +35,7 @@ from streamapp.sinks.parquet.settings import ParquetSettings
 from streamapp.sinks.postgres.settings import PostgresSettings
 from streamapp.sinks.redis.settings import RedisSettings
 from streamapp.sinks.settings import RunnerSettings
+from streamapp.tracing.settings import TracingSettings
 
 PREFIX: Final = "STREAMAPP_"
 CONFIG_FILE: Final = "STREAMAPP_CONFIG_FILE"
@@ -68,6 +69,7 @@ class Settings(BaseSettings):
     parquet: ParquetSettings = ParquetSettings()
     redis: RedisSettings = RedisSettings()
     api: ApiSettings = ApiSettings()
+    tracing: TracingSettings = TracingSettings()
 
     @classmethod
     def settings_customise_sources(

@@ -7,6 +7,7 @@ import typer
 
 from streamapp.cli.errors import UsageError
 from streamapp.cli.settings import load_settings
+from streamapp.cli.tracing import tracing
 
 
 def worker(
@@ -22,7 +23,9 @@ def worker(
     settings = load_settings(config)
     try:
         model = load(settings.worker.model_dir or default_model_dir())
-        code = run(WorkerPlan(settings.kafka, settings.topics, settings.worker, model))
+        with tracing(settings, "streamapp-worker") as tracer:
+            plan = WorkerPlan(settings.kafka, settings.topics, settings.worker, model, tracer)
+            code = run(plan)
     except (ArtifactError, GuaranteeError, TopicError, OSError) as error:
         raise UsageError(str(error)) from error
     raise typer.Exit(code)

@@ -16,13 +16,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import starmap
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import structlog
 
 from streamapp.domain.verdict import SEVERITIES
 from streamapp.engine import metrics
+from streamapp.engine.batch_trace import trace_batch
 from streamapp.engine.dead_letter_limit import DeadLetterLimit
 from streamapp.engine.outbox import LogError
 from streamapp.engine.partition_log import PartitionLog
@@ -43,6 +44,9 @@ from streamapp.scoring.policy import Policy
 from streamapp.scoring.process import Records, ScoredBatch
 from streamapp.scoring.verdicts import SourcePartition
 from streamapp.scoring.what_if import what_if
+
+if TYPE_CHECKING:
+    from streamapp.tracing.tracer import Tracer
 
 log = structlog.get_logger()
 
@@ -81,6 +85,7 @@ class Scorer:
     policy: Policy
     topics: OutputTopics
     checkpoint_profiles_max: int
+    tracer: "Tracer | None" = None
 
 
 class PartitionTask:
@@ -193,6 +198,8 @@ class PartitionTask:
         with metrics.STAGE_SECONDS.labels("output").time():
             await self._append(fresh, scored)
         self.newest_ms = int(fresh.times_ms[-1])
+        if scorer.tracer is not None and fresh.has_headers:
+            trace_batch(scorer.tracer, fresh, started)
         return scored
 
     async def _append(self, found: RecordColumns, scored: ScoredBatch) -> None:

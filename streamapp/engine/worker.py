@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import faust
 import numpy as np
@@ -36,6 +37,9 @@ from streamapp.scoring.default_model import default_model_dir
 from streamapp.scoring.half_space_trees import state_bytes
 from streamapp.scoring.policy import Policy
 
+if TYPE_CHECKING:
+    from streamapp.tracing.tracer import Tracer
+
 log = structlog.get_logger()
 
 #: Between two looks at whether the worker should stop.
@@ -50,6 +54,7 @@ class WorkerPlan:
     topics: TopicSettings
     settings: WorkerSettings
     model: ModelArtifact
+    tracer: "Tracer | None" = None
 
     @property
     def changelog(self) -> str:
@@ -120,7 +125,7 @@ def _engine(plan: WorkerPlan) -> Engine:
         profiles_max = min(
             profiles_max, whole_profiles_max(masses, plan.settings.batch_records_max)
         )
-    scorer = Scorer(plan.model, policy, names, profiles_max)
+    scorer = Scorer(plan.model, policy, names, profiles_max, plan.tracer)
     source = topics.name("transactions")
     outside = Outside(topic_ids=TopicIds(plan.kafka))
     return Engine(plan.settings, scorer, source, plan.changelog, plan.kafka.aiokafka(), outside)

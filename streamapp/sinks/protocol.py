@@ -5,16 +5,25 @@ from typing import Protocol
 
 import msgspec
 
+from streamapp.domain.trace_context import TraceContext
 from streamapp.domain.verdict import Verdict
+
+Headers = Sequence[tuple[str, object]]
 
 
 class StoredVerdict(msgspec.Struct, frozen=True, gc=False):
-    """A verdict with its bytes as published and its place in the topic the sink reads."""
+    """A verdict with its bytes as published, its place in the topic the sink reads, its headers."""
 
     verdict: Verdict
     payload: bytes
     partition: int
     offset: int
+    headers: Headers = ()
+
+    @property
+    def trace(self) -> TraceContext:
+        """That of its transaction; few sinks ask, so it is read when asked for."""
+        return TraceContext.of_headers(self.headers)
 
 
 class Erased(msgspec.Struct, frozen=True, gc=False):

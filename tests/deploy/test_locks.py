@@ -36,6 +36,7 @@ def test_developer_lock_meets_all_requirements() -> None:
         *PROJECT["dependencies"],
         *PROJECT["optional-dependencies"]["dev"],
         *PROJECT["optional-dependencies"]["api"],
+        *PROJECT["optional-dependencies"]["otel"],
         "setuptools>=77",
     ]
     assert [] == _unmet(wanted, _pins("requirements.lock"))
@@ -44,8 +45,9 @@ def test_developer_lock_meets_all_requirements() -> None:
 def test_runtime_lock_meets_what_the_image_needs() -> None:
     """The image gets all it imports, without the developers' tools: run `make lock`."""
     pins = _pins("runtime.lock")
-    api = PROJECT["optional-dependencies"]["api"]
-    assert [] == _unmet([*PROJECT["dependencies"], *api, "setuptools>=77"], pins)
+    extras = PROJECT["optional-dependencies"]
+    wanted = [*PROJECT["dependencies"], *extras["api"], *extras["otel"], "setuptools>=77"]
+    assert [] == _unmet(wanted, pins)
     assert not {"pytest", "mypy", "ruff"} & set(pins)
 
 

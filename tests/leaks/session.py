@@ -1,8 +1,9 @@
 """Looks at all that a test run's workers, APIs and sinks said, when it ends.
 
-Logs are the files `*.log` of the tests' directories, pages of metrics what lies beside them as
-`*.metrics` (`WorkerProcess` and `ApiProcess` keep them); captured output is that of the run's own
-process, where APIs and sinks run too, and its metrics are those of its registry.
+Logs are the files `*.log` of the tests' directories, with the spans that `console` wrote to them;
+pages of metrics what lies beside them as `*.metrics` (`WorkerProcess` and `ApiProcess` keep them);
+captured output is that of the run's own process, where APIs and sinks run too, and its metrics are
+those of its registry.
 """
 
 from collections.abc import Iterator

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from streamapp.domain.trace_context import NO_TRACE, TraceContext
 from streamapp.domain.transaction import rfc3339
 from streamapp.domain.verdict import Reason, Severity
 from streamapp.sinks.alerts.adapter import AlertSink
@@ -25,7 +26,7 @@ class KeptChannel:
         self.alerts: list[Alert] = []
         self._errors = list(errors)
 
-    def send(self, alert: Alert) -> None:
+    def send(self, alert: Alert, trace: TraceContext = NO_TRACE) -> None:
         if self._errors:
             raise self._errors.pop(0)
         self.alerts.append(alert)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import pytest
 from pydantic import SecretStr, ValidationError
 
+from streamapp.domain.trace_context import TraceContext
 from streamapp.sinks.alerts.address import checked_address, is_public, resolve
 from streamapp.sinks.alerts.alert import Alert, alert_of
 from streamapp.sinks.alerts.channel import Refused
@@ -44,6 +45,16 @@ def test_body_is_the_alert_and_its_signature_holds(receiver: Receiver) -> None:
     assert (2, "HIGH", 1) == tuple(
         request.body[name] for name in ("suppressed", "severity", "alert_version")
     )
+
+
+def test_a_trace_goes_along(receiver: Receiver) -> None:
+    """W3C trace context of the transaction; without one there is no header of that name."""
+    trace = TraceContext.of(f"00-{'a' * 32}-{'b' * 16}-01", "vendor=1")
+    channel(receiver.url).send(alert(), trace)
+    channel(receiver.url).send(alert(1))
+    first, second = (request.headers for request in receiver.accepted)
+    assert (trace.parent, "vendor=1") == (first["traceparent"], first["tracestate"])
+    assert not {"traceparent", "tracestate"} & set(second)
 
 
 def test_host_header_keeps_the_name(receiver: Receiver) -> None:

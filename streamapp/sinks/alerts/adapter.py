@@ -69,7 +69,8 @@ class AlertSink(Immediate):
     def _send(self, stored: StoredVerdict) -> int:
         verdict = stored.verdict
         try:
-            self._channel.send(alert_of(verdict, self._cooldown.suppressed(verdict.user_id)))
+            alert = alert_of(verdict, self._cooldown.suppressed(verdict.user_id))
+            self._channel.send(alert, stored.trace)
         except Refused as error:
             metrics.REFUSED.labels(self.name).inc()
             log.warning(

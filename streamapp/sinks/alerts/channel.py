@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+from streamapp.domain.trace_context import NO_TRACE, TraceContext
 from streamapp.sinks.alerts.alert import Alert
 from streamapp.sinks.protocol import SinkError
 
@@ -13,8 +14,8 @@ class Refused(SinkError):
 class Channel(Protocol):
     """Carries one alert at a time."""
 
-    def send(self, alert: Alert) -> None:
-        """Deliver. Raises Retryable, Fatal, or Refused for this alert only."""
+    def send(self, alert: Alert, trace: TraceContext = NO_TRACE) -> None:
+        """Deliver, in that trace. Raises Retryable, Fatal, or Refused for this alert only."""
         ...
 
     def close(self) -> None:

@@ -3,6 +3,7 @@
 from rich.console import Console
 from rich.text import Text
 
+from streamapp.domain.trace_context import NO_TRACE, TraceContext
 from streamapp.sinks.alerts.alert import Alert
 
 _STYLES = {"LOW": "dim", "MEDIUM": "yellow", "HIGH": "red", "CRITICAL": "bold white on red"}
@@ -14,8 +15,8 @@ class ConsoleChannel:
     def __init__(self, console: Console) -> None:
         self._console = console
 
-    def send(self, alert: Alert) -> None:
-        """Print one line."""
+    def send(self, alert: Alert, trace: TraceContext = NO_TRACE) -> None:  # noqa: ARG002
+        """Print one line; people follow no trace."""
         self._console.print(line_of(alert), soft_wrap=True)
 
     def close(self) -> None:

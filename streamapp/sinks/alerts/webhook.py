@@ -1,7 +1,8 @@
 """Alerts by HTTP POST, signed, to an address that was checked.
 
 Headers: `X-Streamapp-Signature: t=<unix seconds>,v1=<hex HMAC-SHA256 of "<t>.<body>">` and
-`Idempotency-Key: <verdict_id>`. Delivery is at least once: a receiver that must act once keeps the
+`Idempotency-Key: <verdict_id>`, and `traceparent` and `tracestate` where the transaction had them.
+Delivery is at least once: a receiver that must act once keeps the
 keys it has seen. It should refuse a signature whose t is more than a few minutes old.
 """
 
@@ -15,6 +16,7 @@ from urllib.parse import quote, urlsplit
 import httpx
 import msgspec
 
+from streamapp.domain.trace_context import NO_TRACE, TraceContext
 from streamapp.sinks.alerts.address import Resolver, checked_address, resolve
 from streamapp.sinks.alerts.alert import Alert
 from streamapp.sinks.alerts.channel import Refused
@@ -57,10 +59,10 @@ class WebhookChannel:
             timeout=settings.timeout_s, follow_redirects=False, trust_env=False
         )
 
-    def send(self, alert: Alert) -> None:
+    def send(self, alert: Alert, trace: TraceContext = NO_TRACE) -> None:
         """Deliver. Raises Retryable while the receiver is away, Refused when it says no."""
         try:
-            status, retry_after_s = self._post(alert)
+            status, retry_after_s = self._post(alert, trace)
         except httpx.TransportError as error:
             raise Retryable(f"the webhook is away: {type(error).__name__} {error}") from error
         if 200 <= status < 300:
@@ -75,7 +77,7 @@ class WebhookChannel:
         """Close the connections."""
         self._client.close()
 
-    def _post(self, alert: Alert) -> tuple[int, float | None]:
+    def _post(self, alert: Alert, trace: TraceContext) -> tuple[int, float | None]:
         url = self._url
         port = url.port or (443 if url.scheme == "https" else 80)
         host = url.hostname or ""
@@ -87,7 +89,7 @@ class WebhookChannel:
             "POST",
             f"{url.scheme}://{literal}:{port}{path}" + (f"?{url.query}" if url.query else ""),
             content=body,
-            headers=self._headers(alert, body),
+            headers={**self._headers(alert, body), **trace.headers()},
             extensions={"sni_hostname": host},
         ) as response:
             if int(response.headers.get("content-length") or _BODY_BYTES_MAX) < _BODY_BYTES_MAX:
