@@ -1,6 +1,7 @@
 """The process: parts put together, HTTP served until told to stop."""
 
 import asyncio
+import os
 import signal
 import socket
 import time
@@ -77,6 +78,7 @@ def serve(plan: ApiPlan, listener: socket.socket) -> None:
     Raises TopicError where the broker is not there, KeyFileError where keys can't be read,
     ArtifactError where the model can't.
     """
+    os.nice(plan.settings.niceness)  # before threads are made, which keep what they begin with
     ensure_topics(plan.kafka, [audit_topic(plan.topics)], plan.topics.replication_factor)
     uvicorn_loop = uvicorn.Config("", loop="auto").get_loop_factory()
     with asyncio.Runner(loop_factory=uvicorn_loop) as runner:

@@ -75,4 +75,6 @@ class ApiSettings(BaseModel):
     streams_max: int = Field(default=32, ge=1, le=1_000)
     #: Time for requests under way when the process is told to stop.
     shutdown_timeout_s: float = Field(default=5.0, ge=0.1, le=60)
+    #: How far it steps back for others that want the same cores, a worker above all (nice(2)).
+    niceness: int = Field(default=10, ge=0, le=19)
     jwt: JwtSettings = JwtSettings()

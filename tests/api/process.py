@@ -46,6 +46,11 @@ class ApiProcess:
             self._process.wait(STOP_TIMEOUT_S)
 
     @property
+    def niceness(self) -> int:
+        """How far it steps back for others."""
+        return os.getpriority(os.PRIO_PROCESS, self._process.pid)
+
+    @property
     def url(self) -> str:
         """Where it listens."""
         return f"http://127.0.0.1:{self._port()}"

@@ -1,6 +1,7 @@
 """`streamapp api` as a user runs it, against a real broker."""
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -25,8 +26,10 @@ def test_serves_and_stops(noida_broker: LocalBroker, tmp_path: Path, topic_prefi
         "STREAMAPP_KAFKA__BOOTSTRAP_SERVERS": noida_broker.bootstrap_servers,
         "STREAMAPP_TOPICS__PREFIX": topic_prefix,
         "STREAMAPP_API__KEYS_FILE": str(tmp_path / "keys.json"),
+        "STREAMAPP_API__NICENESS": "7",
     }
     with ApiProcess(settings, tmp_path / "api.log") as process:
+        assert os.getpriority(os.PRIO_PROCESS, 0) + 7 == process.niceness
         admin, victim = process.key("admin"), process.key("read")
         victim_id = victim.split("_")[1]
         process.await_answer("/metrics", 200, victim)
