@@ -13,7 +13,7 @@ from tests.engine.deployment import Deployment, report
 from tests.stress.fuzz import SlowError, run_one
 from tests.stress.poison import poison
 
-FUZZ_RUNS = 20_000
+FUZZ_RUNS = 8_000
 
 
 @pytest.mark.integration
