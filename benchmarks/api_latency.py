@@ -225,8 +225,7 @@ def _send(session: Session, api: Api, seconds: float, rate: int, *, is_asked: bo
 
 def _print(results: dict[str, Any], caption: str) -> None:
     for title, rows in (("HTTP API, ms", tables.api), ("The stream beside it", tables.load)):
-        heading, *lines = [[cell.replace("`", "") for cell in row] for row in rows(results)]
-        table(title, caption, heading, lines)
+        table(title, caption, [[cell.replace("`", "") for cell in row] for row in rows(results)])
     console.print("`make tables` writes them into docs/api.md", markup=False)
 
 

@@ -24,6 +24,7 @@ from benchmarks.paced import GUARANTEES, ISOLATIONS, SKIP_S, Paced, both_readers
 from benchmarks.report import conditions, console, median_of, table, write
 from benchmarks.session import Session
 from benchmarks.stand import Stand
+from benchmarks.tables import performance
 
 INTERVALS_MS = (10, 50, 200)
 RATES = (1_000, 5_000)
@@ -78,8 +79,11 @@ def main(
             _tell(found[-1], number)
     medians = [_medians(found, interval_ms) for interval_ms in INTERVALS_MS]
     settings = {"runs": runs, "seconds": seconds, "users": USERS, "workers": 1}
-    write("exactly_once", {"intervals": medians, "runs": found}, settings, stand, output)
-    _print(medians, conditions(stand, runs))
+    report = write("exactly_once", {"intervals": medians, "runs": found}, settings, stand, output)
+    caption = conditions(stand, runs)
+    table("Throughput", caption, performance.exactly_once(report))
+    title = "Latency from the intended sending, ms"
+    table(title, caption, performance.exactly_once_latency(report))
 
 
 def _settings(runs: int) -> Iterator[tuple[int, Setting]]:
@@ -166,39 +170,6 @@ def _tell(run: Run, number: int) -> None:
     console.print(
         f"run {number}, {run.guarantee}, {run.interval_ms} ms: {run.full.events_per_s:,.0f} "
         f"events/s, {run.full.cpu_us_per_event['worker0']:.1f} µs; p50 and p99 in ms: {p99s}"
-    )
-
-
-def _print(medians: list[dict[str, Any]], caption: str) -> None:
-    table(
-        "Throughput: exactly-once against at-least-once",
-        caption,
-        ("checkpoint", "ratio", "exactly-once/s", "at-least-once/s", "CPU µs", "CPU µs"),
-        [
-            (
-                f"{one['interval_ms']} ms",
-                f"{one['throughput_ratio']:.2f}",
-                *(f"{one['events_per_s'][guarantee]:,.0f}" for guarantee in GUARANTEES),
-                *(f"{one['worker_cpu_us_per_event'][guarantee]:.1f}" for guarantee in GUARANTEES),
-            )
-            for one in medians
-        ],
-    )
-    table(
-        "Latency from the intended sending, ms",
-        caption,
-        ("checkpoint", "guarantee", "rate/s", "reader", "p50", "p99", "p99.9", "max"),
-        [
-            (
-                f"{one['interval_ms']} ms",
-                line["guarantee"],
-                f"{line['rate']:,}",
-                line["isolation"],
-                *(f"{line[figure]:,.1f}" for figure in ("p50", "p99", "p99_9", "max")),
-            )
-            for one in medians
-            for line in one["latency_ms"]
-        ],
     )
 
 

@@ -24,6 +24,7 @@ from benchmarks.paced import GUARANTEES, ISOLATIONS, SKIP_S, Paced, both_readers
 from benchmarks.reader import Isolation
 from benchmarks.report import conditions, console, median_of, table, write
 from benchmarks.stand import Stand
+from benchmarks.tables import performance
 
 RATES = (1_000, 5_000, 20_000)
 USERS = 10_000
@@ -66,8 +67,9 @@ def main(
         for isolation in ISOLATIONS
     ]
     settings = {"runs": runs, "seconds": seconds, "users": users, "workers": 1}
-    write("latency", {"medians": medians, "runs": found}, settings, stand, output)
-    _print(medians, conditions(stand, runs))
+    report = write("latency", {"medians": medians, "runs": found}, settings, stand, output)
+    title = "Latency from the intended sending to the reader, ms"
+    table(title, conditions(stand, runs), performance.latency(report))
 
 
 def _measure(
@@ -120,24 +122,6 @@ def _tell(run: Run, number: int) -> None:
         )
         for pause in one.latency.pauses:
             console.print(f"   over {SLOW_MS:.0f} ms: {pause}")
-
-
-def _print(medians: list[dict[str, Any]], caption: str) -> None:
-    table(
-        "Latency from the intended sending to the reader, ms",
-        caption,
-        ("guarantee", "rate/s", "reader", "p50", "p95", "p99", "p99.9", "max", "over 250 ms"),
-        [
-            (
-                one["guarantee"],
-                f"{one['rate']:,}",
-                one["isolation"],
-                *(f"{one[name]:,.1f}" for name in _FIGURES),
-                f"{one['over_250_ms']:,} of {one['payments']:,}",
-            )
-            for one in medians
-        ],
-    )
 
 
 if __name__ == "__main__":

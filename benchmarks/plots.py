@@ -17,9 +17,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
-from benchmarks.report import RESULTS, console
-
-PLOTS = Path(__file__).parents[1] / "docs" / "plots"
+from benchmarks.report import PLOTS, RESULTS, console
 
 _BLUE: Final = "#2a6f97"
 _ORANGE: Final = "#d97b29"

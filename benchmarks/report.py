@@ -15,14 +15,18 @@ from streamapp.scoring.artifact import load
 from streamapp.scoring.default_model import default_model_dir
 
 RESULTS = Path(__file__).parent / "results"
+PLOTS = Path(__file__).parents[1] / "docs" / "plots"
 
 console = Console(width=120)
 
 
 def write(
     name: str, figures: dict[str, Any], settings: dict[str, Any], stand: Stand, output: Path | None
-) -> None:
-    """Write the figures to `output`, or where the committed ones of this benchmark are."""
+) -> dict[str, Any]:
+    """Write the figures to `output`, or where the committed ones of this benchmark are.
+
+    Returned is what stands there.
+    """
     path = output or RESULTS / f"{name}.json"
     report = {
         **figures,
@@ -33,7 +37,10 @@ def write(
         "versions": versions(),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
+    content = msgspec.json.encode(report)
+    path.write_bytes(msgspec.json.format(content, indent=2) + b"\n")
+    written: dict[str, Any] = msgspec.json.decode(content)
+    return written
 
 
 def median_of(runs: Sequence[Any], figure: Callable[[Any], float]) -> float:
@@ -50,11 +57,12 @@ def conditions(stand: Stand, runs: int) -> str:
     )
 
 
-def table(title: str, caption: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table, first column to the left, figures to the right."""
+def table(title: str, caption: str, rows: Sequence[Sequence[str]]) -> None:
+    """Print a table whose first row is its heading; first column to the left, figures right."""
     shown = Table(title=title, caption=caption)
+    headings, *lines = rows
     for number, heading in enumerate(headings):
         shown.add_column(heading, justify="right" if number else "left", no_wrap=True)
-    for row in rows:
-        shown.add_row(*row)
+    for line in lines:
+        shown.add_row(*line)
     console.print(shown)

@@ -36,6 +36,7 @@ from benchmarks.report import conditions, console, median_of, table, write
 from benchmarks.seeded_state import NEXT_DAY, Seeded, seed_state
 from benchmarks.session import Session, directory_bytes
 from benchmarks.stand import Stand
+from benchmarks.tables import performance
 
 START_S_MAX = 600.0
 PAYMENTS_WAITING = 200
@@ -118,8 +119,9 @@ def main(
         "medians": [_medians(case, found, seeded) for case in cases],
         "runs": found,
     }
-    write("restart", figures, {"users": users, "runs": runs, "workers": 1}, stand, output)
-    _print(figures, users, conditions(stand, runs))
+    report = write("restart", figures, {"users": users, "runs": runs, "workers": 1}, stand, output)
+    title = f"Start of a worker that knows {users:,} users"
+    table(title, conditions(stand, runs), performance.restart(report))
 
 
 def _runs(session: Session, cases: list[Case], runs: int) -> list[Run]:
@@ -241,27 +243,6 @@ def _medians(case: Case, found: list[Run], seeded: Seeded) -> dict[str, Any]:
         "mb_per_s": round(records * 1024 / recovery_s / 1e6, 1),
         **{name: median_of(runs, attrgetter(name)) for name in names},
     }
-
-
-def _print(figures: dict[str, Any], users: int, caption: str) -> None:
-    titles = {case.name: case.title for case in CASES}
-    table(
-        f"Start of a worker that knows {users:,} users",
-        caption,
-        ("state from", "recovery s", "ready s", "first verdict s", "records/s", "MB/s", "MiB"),
-        [
-            (
-                titles[one["case"]],
-                f"{one['recovery_s']:.2f}",
-                f"{one['ready_s']:.1f}",
-                f"{one['first_verdict_s']:.1f}",
-                f"{one['records_per_s']:,}" if one["recovered_records"] > users / 2 else "",
-                f"{one['mb_per_s']:.0f}" if one["recovered_records"] > users / 2 else "",
-                f"{one['memory_mib']:,.0f}",
-            )
-            for one in figures["medians"]
-        ],
-    )
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from benchmarks.report import conditions, console, median_of, table, write
 from benchmarks.seeded_state import NEXT_DAY, seed_state
 from benchmarks.session import directory_bytes
 from benchmarks.stand import Stand
+from benchmarks.tables import performance
 from benchmarks.worker_metrics import Inside
 
 USERS = (10_000, 100_000, 1_000_000)
@@ -108,8 +109,10 @@ def main(
         growth = _measure_growth(stand)
     figures = {"medians": _medians(found), "disk": disk, "growth": growth, "runs": found}
     settings = {"runs": runs, "seconds": seconds, "guarantee": "exactly_once"}
-    write("scale", figures, settings, stand, output)
-    _print(figures, conditions(stand, runs))
+    report = write("scale", figures, settings, stand, output)
+    caption = conditions(stand, runs)
+    table("Users, skew and workers", caption, performance.scale(report))
+    table(f"Growth: {GROWTH_USERS:,} users", caption, performance.growth(report))
 
 
 def _measure_users(
@@ -237,53 +240,6 @@ def _tell(one: Measured) -> None:
     console.print(
         f"{one.workers} workers, {one.users:,} users, {one.skew}: {one.events_per_s:,.0f}/s, "
         f"{one.cpu_us_per_event:.1f} µs, {one.memory_mib:,} MiB, cores {one.cores}"
-    )
-
-
-def _print(figures: dict[str, Any], caption: str) -> None:
-    table(
-        "Users, skew and workers",
-        caption,
-        (
-            "users",
-            "skew",
-            "workers",
-            "events/s",
-            "CPU µs",
-            "against 10,000",
-            "broker µs",
-            "MiB",
-            "anomalies",
-        ),
-        [
-            (
-                f"{one['users']:,}",
-                one["skew"] if one["is_seeded"] else f"{one['skew']}, fresh",
-                str(one["workers"]),
-                f"{one['events_per_s']:,.0f}",
-                f"{one['cpu_us_per_event']:.1f}",
-                f"{one['cost_against_10_000_users']:.2f}",
-                f"{one['broker_us_per_event']:.1f}",
-                f"{one['memory_mib']:,.0f}",
-                f"{one['anomaly_share']:.1%}",
-            )
-            for one in figures["medians"]
-        ],
-    )
-    table(
-        f"Growth: {GROWTH_USERS:,} users",
-        caption,
-        ("days", "payments", "store MB", "changelog MB", "worker MiB"),
-        [
-            (
-                str(one.days),
-                f"{one.payments:,}",
-                f"{one.store_bytes / 1e6:,.1f}",
-                f"{one.changelog_bytes / 1e6:,.1f}",
-                f"{one.memory_mib:,}",
-            )
-            for one in figures["growth"]
-        ],
     )
 
 

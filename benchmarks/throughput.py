@@ -27,6 +27,7 @@ from benchmarks.paced import GUARANTEES, SKIP_S
 from benchmarks.report import conditions, console, median_of, table, write
 from benchmarks.session import Session
 from benchmarks.stand import Stand
+from benchmarks.tables import performance
 from benchmarks.worker_metrics import Inside
 
 #: More than any worker here scores in a second: so many payments are made ready.
@@ -88,8 +89,9 @@ def main(
                 _tell(found[-1], number)
     settings = {"runs": runs, "seconds": lasting, "crowd": crowd, "rate": rate, "backlog": backlog}
     medians = {one: _medians([run for run in found if run.guarantee == one]) for one in guarantee}
-    write("throughput", {"medians": medians, "runs": found}, settings, stand, output)
-    _print(medians, conditions(stand, runs))
+    report = write("throughput", {"medians": medians, "runs": found}, settings, stand, output)
+    title = "Sustained throughput; CPU µs per event (and cores) of each process"
+    table(title, conditions(stand, runs), performance.throughput(report))
 
 
 def measure(
@@ -164,29 +166,6 @@ def _tell(run: Run, number: int) -> None:
         f"run {number}, {run.guarantee}: {run.events_per_s:,.0f} events/s for {run.seconds:.0f} s, "
         f"lowest {run.events_per_s_lowest:,}; CPU µs/event: {spent}; "
         f"other programs {run.cores['others']:.2f} cores; {run.worker}"
-    )
-
-
-def _print(medians: dict[str, dict[str, Any]], caption: str) -> None:
-    def spent(one: dict[str, Any], name: str) -> str:
-        if name not in one["cpu_us_per_event"]:
-            return ""
-        return f"{one['cpu_us_per_event'][name]:.1f} ({one['cores'][name]:.2f})"
-
-    table(
-        "Sustained throughput; CPU µs per event (and cores) of each process",
-        caption,
-        ("guarantee", "events/s", "worker", "broker", "generator", "reader", "others", "MiB"),
-        [
-            (
-                guarantee,
-                f"{one['events_per_s']:,.0f}",
-                *(spent(one, name) for name in _PROCESSES),
-                f"({one['cores']['others']:.2f})",
-                f"{one['peak_memory_mib']:,.0f}",
-            )
-            for guarantee, one in medians.items()
-        ],
     )
 
 

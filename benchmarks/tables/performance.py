@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from benchmarks.plots import PLOTS
+from benchmarks.report import PLOTS
 from benchmarks.tables.blocks import Results, Rows, Tables, from_results, markdown
 
 #: Less is the benchmark itself.
@@ -59,7 +59,8 @@ def _others(results: Results) -> float:
     return statistics.median(found) if found else 0.0
 
 
-def _throughput(results: Results) -> Rows:
+def throughput(results: Results) -> Rows:
+    """CPU time of each process for an event, and the cores it took."""
     rows: Rows = [
         ("", "events/s", "slowest second", "worker", "broker", "generator", "reader", "MiB"),
     ]
@@ -81,7 +82,8 @@ def _throughput(results: Results) -> Rows:
     return rows
 
 
-def _latency(results: Results) -> Rows:
+def latency(results: Results) -> Rows:
+    """Milliseconds, a line for each guarantee, rate and reader."""
     rows: Rows = [("", "reader", "rate/s", "p50", "p95", "p99", "p99.9", "max", "over 250 ms")]
     for one in results["medians"]:
         rows.append(
@@ -96,7 +98,8 @@ def _latency(results: Results) -> Rows:
     return rows
 
 
-def _exactly_once(results: Results) -> Rows:
+def exactly_once(results: Results) -> Rows:
+    """Both guarantees at full load, by checkpoint interval."""
     rows: Rows = [("checkpoint every", "ratio", "exactly once/s", "at least once/s", "CPU µs")]
     for one in results["intervals"]:
         per_s, cpu_us = one["events_per_s"], one["worker_cpu_us_per_event"]
@@ -112,7 +115,8 @@ def _exactly_once(results: Results) -> Rows:
     return rows
 
 
-def _exactly_once_latency(results: Results) -> Rows:
+def exactly_once_latency(results: Results) -> Rows:
+    """Milliseconds, by checkpoint interval."""
     rows: Rows = [("checkpoint every", "", "reader", "rate/s", "p50", "p99", "p99.9")]
     for one in results["intervals"]:
         for line in one["latency_ms"]:
@@ -128,7 +132,8 @@ def _exactly_once_latency(results: Results) -> Rows:
     return rows
 
 
-def _restart(results: Results) -> Rows:
+def restart(results: Results) -> Rows:
+    """Seconds from the start of the process."""
     rows: Rows = [("state from", "recovery", "ready", "first verdict", "records/s", "MB/s", "MiB")]
     for one in results["medians"]:
         is_rebuilt = one["recovered_records"] >= results["state"]["profiles"]
@@ -146,7 +151,8 @@ def _restart(results: Results) -> Rows:
     return rows
 
 
-def _scale(results: Results) -> Rows:
+def scale(results: Results) -> Rows:
+    """By users, who pays, and workers."""
     rows: Rows = [
         (
             "users",
@@ -175,7 +181,8 @@ def _scale(results: Results) -> Rows:
     return rows
 
 
-def _growth(results: Results) -> Rows:
+def growth(results: Results) -> Rows:
+    """State by days of payments."""
     rows: Rows = [("days", "payments", "RocksDB, MB", "changelog, MB", "worker, MiB")]
     for one in results["growth"]:
         rows.append(
@@ -192,14 +199,14 @@ def _growth(results: Results) -> Rows:
 
 _SOURCES: Final = {"exactly_once_latency": "exactly_once", "growth": "scale"}
 _ROWS: Final[dict[str, Callable[[Results], Rows]]] = {
-    "throughput": _throughput,
-    "latency": _latency,
-    "latency_long": _latency,
-    "exactly_once": _exactly_once,
-    "exactly_once_latency": _exactly_once_latency,
-    "restart": _restart,
-    "scale": _scale,
-    "growth": _growth,
+    "throughput": throughput,
+    "latency": latency,
+    "latency_long": latency,
+    "exactly_once": exactly_once,
+    "exactly_once_latency": exactly_once_latency,
+    "restart": restart,
+    "scale": scale,
+    "growth": growth,
 }
 
 TABLES: Final[Tables] = {
