@@ -7,6 +7,7 @@ What is committed, aborted or a marker stays aiokafka's to know.
 
 import struct
 from collections.abc import Iterator, Sequence
+from io import UnsupportedOperation
 from typing import Any, Final
 
 from aiokafka import codec
@@ -117,8 +118,8 @@ class FetchResult(fetcher.FetchResult):  # type: ignore[misc]
         return RecordColumns.joined(found) if found else []
 
     def getone(self) -> Any:
-        """Nobody here reads one at a time."""
-        raise NotImplementedError
+        """Refused: records are read in columns."""
+        raise UnsupportedOperation("records are read in columns: use getmany")
 
 
 def records(content: memoryview) -> RecordColumns:

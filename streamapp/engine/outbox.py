@@ -26,9 +26,6 @@ RECORD_BYTES_MAX: Final = 2 * 1024 * 1024
 #: Output that waits to be sent; beyond it scoring waits. Some 20,000 verdicts.
 WAITING_BYTES_MAX: Final = 32 * 1024 * 1024
 
-#: What is larger is compressed in a thread: 0.3 ms for which scoring would wait.
-_THREAD_BYTES: Final = 150_000
-
 #: A broker that has not answered for this long is treated as gone.
 ANSWER_TIMEOUT_S: Final = 30.0
 
@@ -196,8 +193,6 @@ class Outbox:
         )
         if batch.size() > RECORD_BYTES_MAX:
             raise LogError(f"a record batch for {topic} is over {RECORD_BYTES_MAX} bytes")
-        if batch.size() > _THREAD_BYTES:
-            await asyncio.to_thread(batch.compress)
         partition = self._partition
         future = await answered(self._producer.send_batch, batch, topic, partition=partition)
         return Sent(future, batch.record_count())

@@ -167,21 +167,13 @@ class RecordBatch:
             self._built = self._bytes()
         return self._built
 
-    def compress(self) -> None:
-        """Do most of the building, in whatever thread: others run meanwhile."""
-        _ = self._body
-
-    @cached_property
-    def _body(self) -> tuple[bytes, int]:
-        """The records, and the codec of their compression."""
+    def _bytes(self) -> bytes:
         records = self._records()
         compressed = bytes(cramjam.zstd.compress(records.data, level=_ZSTD_LEVEL))
-        return (compressed, _ZSTD) if len(compressed) < len(records) else (records.tobytes(), 0)
-
-    def _bytes(self) -> bytes:
-        body, codec = self._body
+        is_smaller = len(compressed) < len(records)
+        body: Any = compressed if is_smaller else records.tobytes()
         count, time_ms = self.record_count(), self._timestamp_ms
-        attributes = self._attributes | codec
+        attributes = self._attributes | (_ZSTD if is_smaller else 0)
         signed = (
             _AFTER_CRC.pack(attributes, count - 1, time_ms, time_ms, *self._producer, count) + body
         )
