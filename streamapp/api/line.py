@@ -30,9 +30,8 @@ class Line(msgspec.Struct, frozen=True, gc=False):
     duplicate_of: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One verdict. `payload` is what stands on the topic."""
+class Entry(msgspec.Struct, frozen=True, gc=False, eq=False):
+    """One verdict. `payload` is what stands on the topic. The garbage collector passes it over."""
 
     line: Line
     payload: bytes

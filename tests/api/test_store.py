@@ -6,10 +6,13 @@ from typing import Any, TypeVar
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from streamapp.api.postgres_store import PostgresVerdicts
 from streamapp.api.recent import RecentVerdicts
+from streamapp.api.timeline import Timeline
 from streamapp.api.verdict_store import (
     CursorError,
     Place,
@@ -191,3 +194,20 @@ def test_memory_is_bounded() -> None:
     assert recent.first("user-99", "tx-0-999")
     sizes = [len(i) for i in (recent._by_tx, recent._by_user, recent._anomalies)]
     assert [10, 10, 10] == sizes
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 30)), max_size=40, unique=True))
+def test_a_timeline_is_in_order(places: list[tuple[int, int]]) -> None:
+    """Whatever order verdicts come and go in; `before` leaves out the place itself."""
+    entries = [entry(verdict(offset, partition)) for partition, offset in places]
+    timeline = Timeline()
+    for one in entries:
+        timeline.add(one)
+    ordered = sorted(entries, key=lambda one: one.place)
+    assert ordered == list(timeline)
+    for at, one in enumerate(ordered):
+        assert ordered[:at][::-1] == list(timeline.before(one.place))
+    for one in entries[::2]:
+        timeline.remove(one)
+    assert [one for one in ordered if one in entries[1::2]] == list(timeline)
+    assert len(timeline) == len(entries) // 2
