@@ -23,6 +23,8 @@ _LIBRARIES = (
     "msgspec",
     "rocksdict",
 )
+#: What changes with a measurement and decides none of its figures.
+_NO_CODE = ("benchmarks/results", "docs", "*.md")
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,17 +142,23 @@ def machine() -> dict[str, str | int]:
 def versions() -> dict[str, str]:
     """The commit, Python, and the libraries that decide the speed."""
     libraries = {name: version(name) for name in _LIBRARIES}
-    return {"commit": _commit(), "python": platform.python_version(), **libraries}
+    commit = commit_of(Path(__file__).parent)
+    return {"commit": commit, "python": platform.python_version(), **libraries}
 
 
-def _commit() -> str:
-    """Marked where files differ from it; empty without git."""
-    command = ("git", "describe", "--always", "--dirty", "--exclude=*")
+def commit_of(directory: Path) -> str:
+    """The commit, marked where code differs from it; empty without git."""
+    code = (":(top)", *(f":(top,exclude){path}" for path in _NO_CODE))
     try:
-        found = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, check=False)
+        found = _git(directory, "describe", "--always", "--exclude=*").stdout.decode().strip()
+        differs = _git(directory, "diff", "--quiet", "HEAD", "--", *code).returncode
     except OSError:
         return ""
-    return found.stdout.decode().strip()
+    return f"{found}-dirty" if found and differs else found
+
+
+def _git(directory: Path, *words: str) -> "subprocess.CompletedProcess[bytes]":
+    return subprocess.run(("git", *words), cwd=directory, capture_output=True, check=False)
 
 
 def _cpu_model() -> str:
