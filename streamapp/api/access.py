@@ -1,7 +1,7 @@
 """Who may do what: scopes, callers, and routes that can't be declared without saying which."""
 
 from collections.abc import Callable, Coroutine
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, Protocol
@@ -17,6 +17,8 @@ SCOPE_EXTENSION: Final = "x-streamapp-scope"
 SECURITY_SCHEME: Final = "bearer"
 #: Stands for no scope: anyone may ask.
 PUBLIC: Final = "public"
+
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class Scope(StrEnum):
@@ -39,8 +41,11 @@ class Caller:
 class Guards(Protocol):
     """Lets callers in, one request at a time."""
 
-    def admit(self, request: Request, scope: Scope) -> AbstractAsyncContextManager[Caller]:
-        """Hold a place for the request. Raises Problem where it is denied."""
+    async def admit(self, request: Request, scope: Scope) -> Caller:
+        """Whoever asks. Raises Problem where the request is denied."""
+
+    def place(self, caller: Caller) -> AbstractContextManager[None]:
+        """Hold a place for the caller's request. Raises Problem where there is none."""
 
 
 def takes(scope: Scope | None) -> dict[str, Any]:
@@ -53,32 +58,35 @@ def takes(scope: Scope | None) -> dict[str, Any]:
 class GuardedRoute(APIRoute):
     """A route that is denied to all unless it says which scope it takes."""
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The handler behind the guard. Raises TypeError where the route names no scope."""
-        handler = super().get_route_handler()
+    def get_route_handler(self) -> Handler:
+        """The framework's handler behind the guard. Raises TypeError where no scope is named."""
+        return self.guarded(super().get_route_handler())
+
+    def guarded(self, handler: Handler) -> Handler:
+        """A handler behind the guard of this route. Raises TypeError where it names no scope."""
         named = (self.openapi_extra or {}).get(SCOPE_EXTENSION)
         if named is None:
             raise TypeError(f"route {self.path} says no scope: give it openapi_extra=takes(...)")
+        scope = None if named == PUBLIC else Scope(named)
 
-        async def guarded(request: Request) -> Response:
+        async def admitted(request: Request) -> Response:
+            if scope is None:
+                return await handler(request)
             guard: Guards = request.app.state.guard
-            with (
-                metrics.request_measured(self.path) as measured,
-                traced(request, self.path, measured),
-            ):
+            request.state.caller = caller = await guard.admit(request, scope)
+            with guard.place(caller):
+                return await handler(request)
+
+        async def measured(request: Request) -> Response:
+            with metrics.Measured(self.path) as seen, traced(request, self.path, seen):
                 try:
-                    if named == PUBLIC:
-                        answer = await handler(request)
-                    else:
-                        async with guard.admit(request, Scope(named)) as caller:
-                            request.state.caller = caller
-                            answer = await handler(request)
+                    answer = await admitted(request)
                 except FORESEEN as error:
-                    measured.status = status_of(error)
+                    seen.status = status_of(error)
                     raise
                 except Exception as error:
                     raise unforeseen(error) from error
-                measured.status = answer.status_code
+                seen.status = answer.status_code
                 return answer
 
-        return guarded
+        return measured

@@ -7,7 +7,7 @@ ends, so that a restart does not forget what people look at.
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
@@ -16,11 +16,12 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from streamapp.api import metrics
 from streamapp.api.figures import Seen
-from streamapp.api.line import Entry, Forgotten, entry_of
+from streamapp.api.line import Entry, Forgotten, Line, entry_of
 from streamapp.api.waiting import Refused
 from streamapp.domain.decode import decode
 from streamapp.domain.erasure import is_erasure
 from streamapp.domain.transaction import Transaction
+from streamapp.domain.verdict import SEVERITIES
 from streamapp.kafka.metadata import ANSWER_TIMEOUT_S, QUIET, TopicError, topic_partitions
 from streamapp.kafka.settings import KafkaSettings, TopicSettings
 
@@ -32,6 +33,9 @@ _MESSAGES_MAX: Final = 1_000
 _HANDED_MAX: Final = 4
 #: Between two tries to find broker and topics.
 _RETRY_S: Final = 2.0
+#: Of a time in µs; more are none.
+_DIGITS_MAX: Final = 20
+_RANKS: Final = {severity: severity.rank for severity in SEVERITIES}
 #: Longest that the thread is waited for.
 _JOIN_S: Final = 10.0
 
@@ -171,30 +175,32 @@ class VerdictFeed:
             self._room.release()
 
     def _sort_in(self, message: Message, arrived: Arrived, now_ms: float) -> None:
-        headers = dict(cast(list[tuple[str, bytes]], message.headers() or []))
+        payload = message.value()
+        headers = cast(list[tuple[str, bytes]], message.headers() or [])
         if message.topic() == self._dead_letters:
             arrived.dead_letters += 1
-            _sort_letter(message, headers, arrived)
-            return
-        if message.value() is None and is_erasure(headers.items()):
+            _sort_letter(message, dict(headers), arrived)
+        elif payload is None and is_erasure(headers):
             user_id = (message.key() or b"").decode("utf-8", "replace")
             arrived.entries.append(Forgotten(user_id))
-            return
-        entry = entry_of(message.value())
-        if entry is None:
-            return
-        arrived.entries.append(entry)
-        if not self._behind:
-            arrived.seen.append(_seen(entry, headers, now_ms))
+        elif entry := entry_of(payload):
+            arrived.entries.append(entry)
+            if not self._behind:
+                arrived.seen.append(_seen(entry.line, headers, now_ms))
 
 
-def _seen(entry: Entry, headers: dict[str, Any], now_ms: float) -> Seen:
-    line = entry.line
-    sent_at = headers.get("sent_at") or b""
-    is_known = sent_at.isdigit() and len(sent_at) < 20
-    # A sender's clock that is ahead would make it negative.
-    latency_ms = max(0.0, now_ms - int(sent_at) / 1_000) if is_known else None
-    return Seen(line.severity.rank, line.risk_score, line.mode == "cold_start", latency_ms)
+def _seen(line: Line, headers: Sequence[tuple[str, bytes]], now_ms: float) -> Seen:
+    is_cold_start = line.mode == "cold_start"
+    return Seen(_RANKS[line.severity], line.risk_score, is_cold_start, _latency(headers, now_ms))
+
+
+def _latency(headers: Sequence[tuple[str, bytes]], now_ms: float) -> float | None:
+    """From when a transaction was sent, ms; None where nothing says so."""
+    for name, value in headers:
+        if name == "sent_at" and value and value.isdigit() and len(value) < _DIGITS_MAX:
+            # A sender's clock that is ahead would make it negative.
+            return max(0.0, now_ms - int(value) / 1_000)
+    return None
 
 
 def _sort_letter(message: Message, headers: dict[str, Any], arrived: Arrived) -> None:

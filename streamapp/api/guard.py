@@ -1,7 +1,7 @@
 """The way into the API: who asks, with which right, and not too much at once."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import datetime
 from http import HTTPStatus
 from typing import Final
@@ -38,9 +38,8 @@ class Guard:
         """Why keys can't be checked, where they can't."""
         return self._keys.failure
 
-    @asynccontextmanager
-    async def admit(self, request: Request, scope: Scope) -> AsyncIterator[Caller]:
-        """Hold a place for the request while the block runs. Raises Problem: 401, 403, 429."""
+    async def admit(self, request: Request, scope: Scope) -> Caller:
+        """Whoever asks. Raises Problem: 401, 403."""
         caller = await self._caller(request.headers.get("authorization"))
         if caller is None:
             metrics.DENIED.labels("401").inc()
@@ -52,8 +51,11 @@ class Guard:
         if scope not in caller.scopes:
             metrics.DENIED.labels("403").inc()
             raise Problem(HTTPStatus.FORBIDDEN, f"this takes a key with scope {scope}")
-        with self.limits.request(caller.id):
-            yield caller
+        return caller
+
+    def place(self, caller: Caller) -> AbstractContextManager[None]:
+        """Hold a place for one request while the block runs. Raises Problem (429)."""
+        return self.limits.request(caller.id)
 
     async def still_holds(self, request: Request, scope: Scope) -> bool:
         """Whether what opened a long answer would open it now: keys end while it is given."""

@@ -37,8 +37,7 @@ class Limits:
     @contextmanager
     def request(self, caller_id: str) -> Iterator[None]:
         """One request under way. Raises Problem (429) where there are too many."""
-        self.charge(caller_id, 1)
-        bucket = self._bucket(caller_id)
+        bucket = self.charge(caller_id, 1)
         if bucket.under_way >= self._concurrency_max:
             raise _refused("concurrency", f"over {self._concurrency_max} requests under way", 1)
         bucket.under_way += 1
@@ -47,13 +46,14 @@ class Limits:
         finally:
             bucket.under_way -= 1
 
-    def charge(self, caller_id: str, cost: int) -> None:
+    def charge(self, caller_id: str, cost: int) -> _Bucket:
         """Take this many from the caller's rate. Raises Problem (429) with when to come again."""
         bucket = self._bucket(caller_id)
         if bucket.tokens < cost:
             wait_s = math.ceil((cost - bucket.tokens) / self._rate_per_s)
             raise _refused("rate", f"over {self._rate_per_s:g} a second", wait_s)
         bucket.tokens -= cost
+        return bucket
 
     def _bucket(self, caller_id: str) -> _Bucket:
         now_s = self._clock_s()

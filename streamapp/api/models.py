@@ -30,7 +30,8 @@ class Models:
 
     def saw(self, version: str, timestamp: str) -> None:
         """A verdict of this event time names this version."""
-        self._last_seen[version] = max(timestamp, self._last_seen.get(version, ""))
+        if timestamp > self._last_seen.get(version, ""):
+            self._last_seen[version] = timestamp
 
     def summaries(self) -> list[dict[str, Any]]:
         """All that are known, by a directory or by a verdict."""

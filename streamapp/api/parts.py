@@ -14,6 +14,7 @@ from streamapp.api.keys import KeyFile
 from streamapp.api.labels import LabelTopic
 from streamapp.api.live import Live
 from streamapp.api.owners import Owners
+from streamapp.api.pressure import Pressure
 from streamapp.api.scoring import Scoring
 from streamapp.api.settings import ApiSettings
 from streamapp.scoring.policy import Policy
@@ -36,6 +37,7 @@ class Parts:
     owners: Owners
     erasing: Erasing
     policy: Policy
+    pressure: Pressure
     why_not_ready: Callable[[], str | None]
     now: Callable[[], datetime]
     tracer: "Tracer | None" = None

@@ -33,6 +33,7 @@ from streamapp.api.models import Models
 from streamapp.api.owners import Owners
 from streamapp.api.parts import Parts
 from streamapp.api.postgres_store import PostgresVerdicts
+from streamapp.api.pressure import Pressure
 from streamapp.api.publisher import Publisher
 from streamapp.api.recent import RecentVerdicts
 from streamapp.api.scoring import Scoring
@@ -145,6 +146,7 @@ async def _parts(plan: ApiPlan, stack: AsyncExitStack) -> Parts:
             topics.partitions,
         ),
         erasing=Erasing(publisher.publish, plan.kafka, topics, plan.group, utc_now),
+        pressure=_watched(Pressure(settings.late_max_s, time.monotonic), stack),
         policy=Policy(anomaly_severity=topics.anomaly_severity),
         why_not_ready=lambda: guard.failure or feed.why_not_live,
         now=utc_now,
@@ -167,6 +169,11 @@ def _started(thread: VerdictFeed | LagWatch, stack: AsyncExitStack) -> None:
     stack.push_async_callback(asyncio.to_thread, thread.close)
 
 
+def _watched(pressure: Pressure, stack: AsyncExitStack) -> Pressure:
+    stack.callback(asyncio.create_task(pressure.watch()).cancel)
+    return pressure
+
+
 def _limits(settings: ApiSettings) -> Limits:
     return Limits(
         settings.rate_per_s, settings.rate_burst, settings.concurrency_max, time.monotonic
@@ -185,6 +192,7 @@ def _config(app: FastAPI, settings: ApiSettings) -> uvicorn.Config:
         log_config=None,
         access_log=False,  # paths hold ids
         server_header=False,
+        proxy_headers=False,  # nothing asks where a request comes from
         lifespan="off",
         limit_concurrency=_CONNECTIONS_MAX,
         backlog=_BACKLOG,

@@ -34,8 +34,10 @@ class Timeline:
             insort(entries, entry, key=_place)
 
     def remove(self, entry: Entry) -> None:
-        """Take out one that is there."""
-        del self._entries[bisect_left(self._entries, entry.place, key=_place)]
+        """Take out one that is there: mostly the first."""
+        entries = self._entries
+        is_first = entries[0] is entry
+        del entries[0 if is_first else bisect_left(entries, entry.place, key=_place)]
 
     def before(self, place: Place | None) -> Iterator[Entry]:
         """Those before a place, or all: the newest first."""

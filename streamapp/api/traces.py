@@ -1,8 +1,8 @@
 """The trace a request belongs to: its caller's, or a span of ours in it where tracing is on."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, cast
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING, Final, cast
 
 from fastapi import Request
 
@@ -12,14 +12,17 @@ from streamapp.domain.trace_context import TraceContext
 if TYPE_CHECKING:
     from streamapp.tracing.tracer import Tracer
 
+_UNTRACED: Final = nullcontext()
 
-@contextmanager
-def traced(request: Request, route: str, measured: Measured) -> Iterator[None]:
+
+def traced(request: Request, route: str, measured: Measured) -> AbstractContextManager[None]:
     """A span of the request while the block runs; nothing where tracing is off."""
     tracer = cast("Tracer | None", request.app.state.tracer)
-    if tracer is None:
-        yield
-        return
+    return _UNTRACED if tracer is None else _span(tracer, request, route, measured)
+
+
+@contextmanager
+def _span(tracer: "Tracer", request: Request, route: str, measured: Measured) -> Iterator[None]:
     with tracer.request(request.method, route, _given(request)) as span:
         request.state.trace = span.trace
         try:

@@ -13,6 +13,7 @@ from streamapp.api.openapi import json_answer, problems, schema_ref
 from streamapp.api.parts import parts_of
 from streamapp.api.problems import Problem
 from streamapp.api.verdict_store import (
+    PAGE_DEFAULT,
     PAGE_MAX,
     CursorError,
     Page,
@@ -26,8 +27,9 @@ from streamapp.domain.verdict import Severity
 
 router = APIRouter(route_class=GuardedRoute, tags=["verdicts"], prefix="/v1")
 
-Identifier = Annotated[str, Path(min_length=1, max_length=128)]
-Maybe = Annotated[str | None, Query(min_length=1, max_length=128)]
+IDENTIFIER_MAX: Final = 128
+Identifier = Annotated[str, Path(min_length=1, max_length=IDENTIFIER_MAX)]
+Maybe = Annotated[str | None, Query(min_length=1, max_length=IDENTIFIER_MAX)]
 Limit = Annotated[int, Query(ge=1, le=PAGE_MAX)]
 Cursor = Annotated[str | None, Query(max_length=512, description="`next` of the page before.")]
 
@@ -83,7 +85,7 @@ async def one_verdict(request: Request, tx_id: str, user_id: str | None) -> byte
     responses={200: _PAGE, **problems(HTTPStatus.UNPROCESSABLE_ENTITY)},
 )
 async def of_user(
-    request: Request, user_id: Identifier, limit: Limit = 50, cursor: Cursor = None
+    request: Request, user_id: Identifier, limit: Limit = PAGE_DEFAULT, cursor: Cursor = None
 ) -> Response:
     """Gives the verdicts on a user's transactions; an empty page where there are none."""
     _refuse_nul(user_id)
@@ -103,7 +105,7 @@ async def anomalies(
     merchant_id: Maybe = None,
     since: Annotated[datetime | None, Query(description="Event time, included.")] = None,
     until: Annotated[datetime | None, Query(description="Event time, not included.")] = None,
-    limit: Limit = 50,
+    limit: Limit = PAGE_DEFAULT,
     cursor: Cursor = None,
 ) -> Response:
     """Gives the verdicts that are anomalies, narrowed by what is asked."""

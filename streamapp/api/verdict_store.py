@@ -11,6 +11,7 @@ import msgspec
 from streamapp.domain.verdict import Severity
 
 PAGE_MAX: Final = 200
+PAGE_DEFAULT: Final = 50
 #: Users that may share a tx_id before the answer stops counting.
 SHARED_MAX: Final = 10
 

@@ -2,9 +2,9 @@
 
 from typing import Final, Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from prometheus_client import Counter, Gauge, Histogram
+
+from streamapp.engine.batch_histogram import BatchHistogram
 
 #: What a transaction passes through beside being scored (`streamapp_batch_seconds`). wait: from the
 #: time its record bears, by its sender's clock or the broker's, to the beginning of its batch, for
@@ -13,17 +13,6 @@ from prometheus_client import Counter, Gauge, Histogram
 Stage = Literal["wait", "output", "snapshot", "commit", "store"]
 
 _LATENCY_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
-
-
-class BatchHistogram(Histogram):
-    """A histogram that takes many values at once: one by one they would cost a µs each."""
-
-    def observe_all(self, values: NDArray[np.float64]) -> None:
-        """Count values (n,)."""
-        places = np.searchsorted(self._upper_bounds, values)
-        for place, count in enumerate(np.bincount(places).tolist()):
-            self._buckets[place].inc(count)
-        self._sum.inc(float(values.sum()))
 
 
 TRANSACTIONS = Counter(

@@ -25,6 +25,7 @@ from streamapp.api.live import Live
 from streamapp.api.models import Models
 from streamapp.api.owners import Owners
 from streamapp.api.parts import Parts
+from streamapp.api.pressure import Pressure
 from streamapp.api.publisher import Headers, PublishError
 from streamapp.api.recent import RecentVerdicts
 from streamapp.api.scoring import Scoring
@@ -152,6 +153,7 @@ class Api:
         recent = RecentVerdicts(self.settings.recent_verdicts_max)
         self.live = Live(recent, None, Figures(self.clock), self.waiting, models)
         self.group = FakeGroup()
+        self.pressure = Pressure(self.settings.late_max_s, self.clock)
         self.app = create_app(self._parts())
         self.loop = asyncio.Runner()
 
@@ -183,6 +185,7 @@ class Api:
                 self.publisher.publish, KafkaSettings(), TopicSettings(), "g", lambda: NOW, _configs
             ),
             policy=Policy(),
+            pressure=self.pressure,
             why_not_ready=lambda: guard.failure,
             now=lambda: NOW,
         )

@@ -8,7 +8,7 @@ import numpy as np
 from aiokafka.errors import KafkaError
 from prometheus_client import REGISTRY, CollectorRegistry
 
-from streamapp.engine import metrics
+from streamapp.engine.batch_histogram import BatchHistogram
 from streamapp.engine.gauges import Gauges
 from streamapp.engine.outbox import LogError
 from streamapp.engine.partition_log import ExactlyOnceLog
@@ -72,8 +72,8 @@ def test_many_values_count_as_one_by_one() -> None:
     """Buckets, sum and count are those of the library's own `observe`."""
     registry = CollectorRegistry()
     values = np.array([0.0, 4.99, 5.0, 5.01, 50.0, 99.5, 100.0, 100.0, 7.0])
-    many = metrics.BatchHistogram("many", "", buckets=(5, 50, 100), registry=registry)
-    single = metrics.BatchHistogram("single", "", buckets=(5, 50, 100), registry=registry)
+    many = BatchHistogram("many", "", buckets=(5, 50, 100), registry=registry)
+    single = BatchHistogram("single", "", buckets=(5, 50, 100), registry=registry)
     many.observe_all(values)
     many.observe_all(np.zeros(0))
     for value in values:
