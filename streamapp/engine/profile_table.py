@@ -19,7 +19,7 @@ from streamapp.features.profile import (
     place,
     reset,
     seal_all,
-    unseal,
+    unseal_all,
     unset_profiles,
 )
 
@@ -135,16 +135,16 @@ class ProfileTable:
     def _load(self, users: list[str], wanted: set[str]) -> None:
         self._make_room(len(users), wanted)
         stored = self._store.get_many([user_key(user) for user in users])
-        images = [unseal(image) for image in stored if image is not None]
+        known = unseal_all([image for image in stored if image is not None])
         slots = np.array([self._free.pop() for _ in users], dtype=np.int64)
         for user, slot in zip(users, slots.tolist(), strict=True):
             self._slot_of[user] = slot
             self._users[slot] = user
         is_known = np.array([image is not None for image in stored])
-        place(self._block, slots[is_known], images)
+        place(self._block, slots[is_known], known)
         reset(self._block, slots[~is_known])
-        metrics.PROFILE_READS.labels("store").inc(len(images))
-        metrics.PROFILE_READS.labels("new").inc(len(users) - len(images))
+        metrics.PROFILE_READS.labels("store").inc(len(known))
+        metrics.PROFILE_READS.labels("new").inc(len(users) - len(known))
 
     def _make_room(self, count: int, wanted: set[str]) -> None:
         if len(self._free) < count:

@@ -7,6 +7,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from streamapp.features.checksum import checksums
+
 LAYOUT_VERSION: Final = 1
 
 #: Events kept one by one: windows that reach no further back are exact, and a `tx_id` seen again
@@ -119,9 +121,9 @@ def copy_profiles(source: ProfileBlock, target: ProfileBlock) -> None:
     target.view(_WHOLE)[: len(source)] = source.view(_WHOLE)
 
 
-def place(block: ProfileBlock, slots: NDArray[np.integer[Any]], images: Sequence[bytes]) -> None:
-    """Put stored profiles (n, each of PROFILE_BYTES) at `slots` (n,)."""
-    block.view(_WHOLE)[slots] = np.frombuffer(b"".join(images), _WHOLE)
+def place(block: ProfileBlock, slots: NDArray[np.integer[Any]], found: ProfileBlock) -> None:
+    """Put profiles (n,) at `slots` (n,)."""
+    block.view(_WHOLE)[slots] = found.view(_WHOLE)
 
 
 def seal(record: np.void) -> bytes:
@@ -131,12 +133,30 @@ def seal(record: np.void) -> bytes:
 
 def seal_all(block: ProfileBlock, slots: NDArray[np.integer[Any]]) -> list[bytes]:
     """The stored forms of the profiles at `slots`."""
-    chosen = block.view(_WHOLE)[slots].tobytes()
-    images = [chosen[at : at + PROFILE_BYTES] for at in range(0, len(chosen), PROFILE_BYTES)]
-    sealed = np.frombuffer(bytearray(chosen), PROFILE)
-    sealed["checksum"] = list(map(_checksum_of, images))
-    whole = sealed.tobytes()
+    chosen = block.view(_WHOLE)[slots]
+    chosen.view(PROFILE)["checksum"] = checksums(_words(chosen))
+    whole = chosen.tobytes()
     return [whole[at : at + PROFILE_BYTES] for at in range(0, len(whole), PROFILE_BYTES)]
+
+
+def unseal_all(images: Sequence[bytes]) -> ProfileBlock:
+    """Verify stored profiles. Raises ProfileError, never serves damaged state."""
+    if not _are_sound(images):
+        for image in images:
+            unseal(image)  # says what is wrong
+    return np.frombuffer(b"".join(images), PROFILE)
+
+
+def _are_sound(images: Sequence[bytes]) -> bool:
+    if any(len(image) != PROFILE_BYTES for image in images):
+        return False
+    found = np.frombuffer(b"".join(images), PROFILE)
+    is_whole = found["checksum"] == checksums(_words(found))
+    return bool((is_whole & (found["layout_version"] == LAYOUT_VERSION)).all())
+
+
+def _words(block: ProfileBlock) -> NDArray[np.uint64]:
+    return block.view(np.uint64).reshape(len(block), PROFILE_BYTES // 8)
 
 
 def unseal(image: bytes) -> bytes:

@@ -2,7 +2,7 @@
 
 Sketch: 100 trees of height 8 are 800 comparisons a row; a tree is 3.3 KB, so all of them stay in
 the L2 cache and one tree with 64 rows in L1. With trees outermost inside a block of 64 rows, and
-the rows of a block moving down level by level, the comparisons of different rows overlap: 1.3 µs
+the rows of a block moving down level by level, the comparisons of different rows overlap: 0.6 µs
 a row.
 
 Leaves of the fitted trees that lie above the last level are continued downwards with thresholds
@@ -55,20 +55,25 @@ def add_leaves(
     rows: NDArray[Any],
     sums: NDArray[np.float64],
 ) -> None:
-    """Add each row's leaves to sums in the order of the trees."""
-    trees, inner = features.shape
+    """Add each row's leaves to sums in the order of the trees.
+
+    Unsigned indices into one row of each array: signed ones may count from the end, and to see to
+    that takes a third of the time.
+    """
+    trees, inner, width = features.shape[0], np.uint32(features.shape[1]), np.uint32(rows.shape[1])
     at = np.empty(BLOCK_ROWS, np.uint32)
     for start in range(0, len(rows), BLOCK_ROWS):
-        count = min(BLOCK_ROWS, len(rows) - start)
+        block = rows[start : start + BLOCK_ROWS].ravel()
+        count = len(block) // width
         for tree in range(trees):
-            for r in range(count):
-                at[r] = 0
-            level_end = 1
+            columns, limits, values = features[tree], thresholds[tree], leaves[tree]
+            at[:count] = 0
+            level_end = np.uint32(1)
             while level_end <= inner:
                 for r in range(count):
                     node = at[r]
-                    right = rows[start + r, features[tree, node]] > thresholds[tree, node]
-                    at[r] = 2 * node + 1 + right
-                level_end = 2 * level_end
+                    right = block[np.uint32(np.uint32(r) * width + columns[node])] > limits[node]
+                    at[r] = np.uint32(2) * node + np.uint32(1) + np.uint32(right)
+                level_end = np.uint32(2) * level_end
             for r in range(count):
-                sums[start + r] += leaves[tree, at[r] - inner]
+                sums[start + r] += values[at[r] - inner]

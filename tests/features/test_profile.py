@@ -13,6 +13,7 @@ from streamapp.features.profile import (
     seal,
     source_offset,
     unseal,
+    unseal_all,
 )
 from tests.features.streams import Kernel
 from tests.features.test_oracle import steady_stream
@@ -61,6 +62,23 @@ def test_another_layout_is_refused(image: bytes) -> None:
     with pytest.raises(ProfileError, match="profile layout 2; this build reads 1") as refused:
         unseal(seal(record[0]))
     assert refused.value.is_layout
+
+
+@pytest.mark.parametrize("kind", ["flipped", "cut off", "of another layout"])
+def test_one_that_is_refused_stands_out_of_many(image: bytes, kind: str) -> None:
+    """Many are verified at once: those that are sound come back, one that is not is named."""
+    record = np.frombuffer(image, dtype=PROFILE).copy()
+    record["layout_version"] = 2
+    bad = {
+        "flipped": image[:-1] + bytes([image[-1] ^ 1]),
+        "cut off": image[:-1],
+        "of another layout": seal(record[0]),
+    }[kind]
+    assert 3 * image == unseal_all([image] * 3).tobytes()
+    with pytest.raises(ProfileError) as alone:
+        unseal(bad)
+    with pytest.raises(ProfileError, match=str(alone.value)):
+        unseal_all([image, bad, image])
 
 
 def test_a_profile_is_moved_whole(image: bytes) -> None:
