@@ -235,8 +235,9 @@ class EventScorer:
             half_space=scores,
             ensemble_log_p=np.zeros(1),
         )
-        [shares] = contributions(block, _ONE_SLOT, self._model).tolist()
-        return reasons(Facts(transaction, features, self._typical[0].tolist()), shares)
+        facts = Facts(transaction, features, self._typical[0].tolist())
+        (found,) = reasons([facts], contributions(block, _ONE_SLOT, self._model))
+        return found
 
     def _write(
         self,

@@ -18,7 +18,7 @@ _LOW: Final = np.uint64(0xFFFFFFFF)
 
 def _tables() -> NDArray[np.uint32]:
     """tables[k, b]: what byte b does to a sum that k more bytes follow."""
-    first = np.arange(256, dtype=np.uint32)
+    first: NDArray[Any] = np.arange(256, dtype=np.uint32)
     for _ in range(8):
         first = first >> 1 ^ np.where(first & 1, np.uint32(_POLYNOMIAL), np.uint32(0))
     tables = [first]

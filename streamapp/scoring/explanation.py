@@ -1,11 +1,15 @@
 """Reasons in words: what a feature's value was, what is usual for this user, and a sentence."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from streamapp.domain.transaction import Transaction
 from streamapp.domain.verdict import Reason
+from streamapp.features.compiled import kernel
 from streamapp.features.context import CONTEXT_NAMES
 from streamapp.features.contract import (
     FEATURE_NAMES,
@@ -61,27 +65,46 @@ class Facts:
         return self.typical[_TYPICAL[name]]
 
 
-def reasons(facts: Facts, contributions: list[float]) -> list[Reason]:
-    """The features that pushed the score up most, strongest first, one for each subject."""
-    total = sum([share for share in contributions if share > 0])
-    if total <= 0:
-        return []
-    order = sorted(range(len(contributions)), key=contributions.__getitem__, reverse=True)
-    told: dict[str, Reason] = {}
-    for index in order:
-        if len(told) == REASONS_MAX or contributions[index] / total < SHARE_MIN:
-            break
-        name = _NAMES[index]
-        subject, sentence = _SENTENCES[name]
-        if subject not in told:
-            told[subject] = Reason(
-                name,
-                facts.features[index],
-                _typical_of(name, facts),
-                round(contributions[index] / total, 4),
-                sentence(facts),
-            )
-    return list(told.values())
+def reasons(facts: Sequence[Facts], contributions: NDArray[np.float64]) -> list[list[Reason]]:
+    """Of each event the features that pushed its score up most, one for each subject.
+
+    contributions: of each event and feature (m, k). The strongest come first.
+    """
+    columns = np.full((len(facts), REASONS_MAX), -1, np.int64)
+    shares = np.zeros((len(facts), REASONS_MAX))
+    _choose(contributions, _SUBJECTS[: contributions.shape[1]], columns, shares)
+    return [
+        [_reason(one, *told) for told in zip(*chosen, strict=True) if told[0] >= 0]
+        for one, *chosen in zip(facts, columns.tolist(), shares.tolist(), strict=True)
+    ]
+
+
+@kernel
+def _choose(contributions: Any, subjects: Any, columns: Any, shares: Any) -> None:
+    """Columns of the reasons of each row, and their shares of what pushed its score up."""
+    is_seen = np.empty(contributions.shape[1], np.bool_)
+    for row in range(contributions.shape[0]):
+        total, count = 0.0, 0
+        for column in range(contributions.shape[1]):
+            total += max(contributions[row, column], 0.0)
+        is_seen[:] = total <= 0.0
+        while count < columns.shape[1]:
+            best = -1
+            for column in range(contributions.shape[1]):
+                is_open = not is_seen[column]
+                if is_open and (best < 0 or contributions[row, column] > contributions[row, best]):
+                    best = column
+            if best < 0 or contributions[row, best] / total < SHARE_MIN:
+                break
+            is_seen |= subjects == subjects[best]
+            columns[row, count], shares[row, count] = best, contributions[row, best] / total
+            count += 1
+
+
+def _reason(facts: Facts, column: int, share: float) -> Reason:
+    name, value = _NAMES[column], facts.features[column]
+    _, sentence = _SENTENCES[name]
+    return Reason(name, value, _typical_of(name, facts), round(share, 4), sentence(facts))
 
 
 def _typical_of(feature: str, facts: Facts) -> float | None:
@@ -309,3 +332,7 @@ _SENTENCES: Final[dict[str, tuple[str, Callable[[Facts], str]]]] = {
     },
 }
 assert set(_SENTENCES) == set(_NAMES)
+
+_WORDS: Final = [_SENTENCES[name][0] for name in _NAMES]
+#: Of each feature the number of its subject.
+_SUBJECTS: Final = np.array([_WORDS.index(word) for word in _WORDS], np.int64)

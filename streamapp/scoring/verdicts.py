@@ -18,7 +18,6 @@ from streamapp.domain.verdict import (
     SEVERITIES,
     Action,
     Mode,
-    Reason,
     Scores,
     Severity,
     Source,
@@ -177,14 +176,11 @@ class VerdictWriter:
         chosen = np.flatnonzero(is_chosen)
         texts = [b"[]"]
         if len(chosen) > 0:
-            shares = contributions(risk, chosen, self.model).tolist()
             vectors = (np.round(risk.inputs[chosen], DECIMALS) + 0.0).tolist()
             typical = features.typical[rows[chosen]].tolist()
-            for i, vector, usual, share in zip(
-                chosen.tolist(), vectors, typical, shares, strict=True
-            ):
-                found: list[Reason] = reasons(Facts(payments.full(i), vector, usual), share)
-                texts.append(_encode(found))
+            events = map(payments.full, chosen.tolist())
+            facts = list(map(Facts, events, vectors, typical))
+            texts += map(_encode, reasons(facts, contributions(risk, chosen, self.model)))
         choice = np.zeros(len(rows), np.int64)
         choice[chosen] = np.arange(1, len(texts))
         return ByteColumn.of(texts).take(choice)

@@ -1,5 +1,6 @@
 """Reasons: the strongest first, one for each subject, in sentences that are true."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -40,7 +41,9 @@ def facts(
 
 def told(contributions: dict[str, float], of: Facts | None = None) -> list[Reason]:
     """Reasons for the contributions; features not given contributed nothing."""
-    return reasons(of or facts(), [contributions.get(name, 0.0) for name in FEATURE_NAMES])
+    pushed = [contributions.get(name, 0.0) for name in FEATURE_NAMES]
+    (found,) = reasons([of or facts()], np.array([pushed]))
+    return found
 
 
 def sentence(feature: str, of: Facts) -> str:
@@ -191,7 +194,7 @@ def test_what_pushed_nothing_is_no_reason() -> None:
 @given(st.lists(st.floats(-5, 5), min_size=len(FEATURE_NAMES), max_size=len(FEATURE_NAMES)))
 def test_reasons_are_few_sorted_and_distinct(contributions: list[float]) -> None:
     """At most three, strongest first, each of its own subject, shares of the whole push."""
-    found = reasons(facts(), contributions)
+    (found,) = reasons([facts()], np.array([contributions]))
     shares = [reason.contribution for reason in found]
     assert len(found) <= REASONS_MAX
     assert sorted(shares, reverse=True) == shares
@@ -201,3 +204,15 @@ def test_reasons_are_few_sorted_and_distinct(contributions: list[float]) -> None
     if found:
         strongest = max(range(len(contributions)), key=contributions.__getitem__)
         assert FEATURE_NAMES[strongest] == found[0].feature
+
+
+def test_events_are_explained_apart() -> None:
+    """Each by its own contributions, one that nothing pushed up by none."""
+    pushed = np.zeros((3, len(FEATURE_NAMES)))
+    pushed[0, FEATURE_INDEX["log_amount"]] = 1.0
+    pushed[1] = -1.0
+    pushed[2, FEATURE_INDEX["hour_deviation"]] = 1.0
+    found = reasons([facts()] * 3, pushed)
+    assert [["log_amount"], [], ["hour_deviation"]] == [
+        [reason.feature for reason in one] for one in found
+    ]
