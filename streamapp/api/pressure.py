@@ -5,6 +5,8 @@ from collections.abc import Callable
 from typing import Final
 
 _PROBE_S: Final = 0.02
+#: Where fewer wait, refusing them would help nobody: the process is short of CPU, not of places.
+UNDER_WAY_MIN: Final = 32
 
 
 class Pressure:
@@ -14,11 +16,13 @@ class Pressure:
         self._late_max_s = late_max_s
         self._clock_s = clock_s
         self._late_in_a_row = 0
+        #: Requests that have come and are not answered.
+        self.under_way: Callable[[], int] = lambda: 0
 
     @property
     def is_too_high(self) -> bool:
-        """Whether the last two looks were too late: one may be so after a single long step."""
-        return self._late_in_a_row > 1
+        """Whether requests queue, and two looks in a row were too late: one may be for once."""
+        return self._late_in_a_row > 1 and self.under_way() >= UNDER_WAY_MIN
 
     async def watch(self) -> None:
         """Look until cancelled."""

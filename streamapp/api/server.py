@@ -99,6 +99,7 @@ async def _serve(plan: ApiPlan, listener: socket.socket) -> None:
     async with AsyncExitStack() as stack:
         parts = await _parts(plan, stack)
         server = _Server(_config(create_app(parts), plan.settings))
+        parts.pressure.under_way = lambda: len(server.server_state.tasks)
 
         def stop() -> None:
             parts.live.stopping.set()  # streams would keep the server from ending

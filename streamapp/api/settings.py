@@ -64,7 +64,7 @@ class ApiSettings(BaseModel):
     #: Requests of one key under way at the same time.
     concurrency_max: int = Field(default=64, ge=1, le=10_000)
     #: How late the process may be with what is due before it refuses what comes, with 503.
-    late_max_s: float = Field(default=0.1, ge=0.01, le=60)
+    late_max_s: float = Field(default=0.5, ge=0.01, le=60)
     #: Longest wait for a verdict; after it the answer is 202 with a link.
     score_timeout_s: float = Field(default=2.0, gt=0, le=60)
     #: Transactions of all callers that wait for their verdict.

@@ -4,16 +4,17 @@ import asyncio
 import time
 
 from streamapp.api.access import Scope
-from streamapp.api.pressure import Pressure
+from streamapp.api.pressure import UNDER_WAY_MIN, Pressure
 from tests.api.parts import Api
 
 
 def test_refused_under_pressure(api: Api) -> None:
     """503 with when to come again, before anything is looked at; health is still told."""
     key = api.key(Scope.READ)
+    api.pressure.under_way = lambda: UNDER_WAY_MIN
     api.pressure.note(9.0)
     assert 200 == api.ask("GET", "/v1/anomalies", key).status_code
-    api.pressure.note(0.2)
+    api.pressure.note(0.6)
     for method, path in (("GET", "/v1/anomalies"), ("POST", "/v1/score"), ("GET", "/v1/keys")):
         answer = api.ask(method, path, None)
         assert (503, "1", "application/problem+json") == (
@@ -29,9 +30,18 @@ def test_refused_under_pressure(api: Api) -> None:
     assert 200 == api.ask("GET", "/v1/anomalies", key).status_code
 
 
+def test_few_are_not_refused(api: Api) -> None:
+    """A process that is only short of CPU answers those who ask one by one."""
+    api.pressure.under_way = lambda: UNDER_WAY_MIN - 1
+    for _ in range(3):
+        api.pressure.note(9.0)
+    assert 200 == api.ask("GET", "/v1/anomalies", api.key(Scope.READ)).status_code
+
+
 def test_pressure_is_felt() -> None:
     """An event loop that can't keep up is seen as such, and seen to be over it."""
     pressure = Pressure(0.01, time.monotonic)
+    pressure.under_way = lambda: UNDER_WAY_MIN
 
     async def press() -> bool:
         watch = asyncio.create_task(pressure.watch())
