@@ -12,20 +12,19 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from benchmarks.machine import machine, versions
 from benchmarks.micro_equality import Difference, verify
 from benchmarks.micro_material import Material
 from benchmarks.micro_output import output_stages
 from benchmarks.micro_stages import OURS, Stage, scoring_stages
+from benchmarks.report import console, table
+from benchmarks.tables import peers as tables
 
 BATCHES = (1, 16, 64, 256, 1024)
 RESULTS = Path(__file__).parent / "results" / "micro.json"
@@ -34,14 +33,11 @@ RESULTS = Path(__file__).parent / "results" / "micro.json"
 ROUND_S = 0.1
 _EVENTS_MAX = 20_000
 
-#: Wide enough for the table where the output is no terminal.
-_console = Console(width=None if sys.stdout.isatty() else 150)
-
 
 def main(
     rounds: Annotated[int, typer.Option(min=1, max=100, help="Timed rounds of each cell.")] = 5,
     events: Annotated[
-        int, typer.Option(min=5_000, help="Events over which equality is checked.")
+        int, typer.Option(min=20_000, help="Events over which equality is checked.")
     ] = 100_000,
     output: Annotated[Path, typer.Option(help="Where the raw figures go.")] = RESULTS,
 ) -> None:
@@ -49,7 +45,7 @@ def main(
     material = Material.of(events)
     equality = verify(material)
     for line in equality:
-        _console.print(f"equal: {line}")
+        console.print(f"equal: {line}")
     with tempfile.TemporaryDirectory(prefix="micro-") as directory:
         stages = [*scoring_stages(material), *output_stages(material, Path(directory))]
         found = {stage.name: _measure(stage, rounds) for stage in stages}
@@ -63,8 +59,10 @@ def main(
         "versions": versions(),
     }
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
-    _console.print(_table(found))
+    content = msgspec.json.encode(report)
+    output.write_bytes(msgspec.json.format(content, indent=2) + b"\n")
+    title = "CPU µs an event by batch; in brackets: times ours"
+    table(title, f"medians of {rounds} rounds", tables.micro(msgspec.json.decode(content)), (0, 1))
 
 
 def _measure(stage: Stage, rounds: int) -> dict[str, Any]:
@@ -102,32 +100,6 @@ def _timed(stage: Stage, way: str, batch: int, events: int) -> float:
     start_s = time.process_time()
     run()
     return round((time.process_time() - start_s) / events * 1e6, 3)
-
-
-def _table(found: dict[str, dict[str, Any]]) -> Table:
-    table = Table(title="CPU µs an event by batch; in brackets: times ours", show_lines=False)
-    for heading in ("stage", "way", *map(str, BATCHES)):
-        is_name = heading in ("stage", "way")
-        table.add_column(heading, justify="left" if is_name else "right", no_wrap=True)
-    for stage, figures in found.items():
-        for number, (way, by_batch) in enumerate(figures["median_us"].items()):
-            table.add_row(
-                stage if number == 0 else "", way, *_cells(by_batch, figures["ratio_to_ours"], way)
-            )
-        table.add_section()
-    return table
-
-
-def _cells(
-    by_batch: dict[int, float], ratios: dict[str, dict[int, float]], way: str
-) -> Sequence[str]:
-    if way == OURS:
-        return [f"{by_batch[batch]:,.2f}" for batch in BATCHES]
-    return [f"{by_batch[batch]:,.2f} ({_short(ratios[way][batch])}×)" for batch in BATCHES]
-
-
-def _short(ratio: float) -> str:
-    return f"{ratio:,.0f}" if ratio >= 10 else f"{ratio:.1f}"
 
 
 if __name__ == "__main__":

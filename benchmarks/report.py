@@ -1,7 +1,8 @@
 """What a benchmark writes down: figures with machine, versions and settings beside them."""
 
 import statistics
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from streamapp.scoring.default_model import default_model_dir
 RESULTS = Path(__file__).parent / "results"
 PLOTS = Path(__file__).parents[1] / "docs" / "plots"
 
-console = Console(width=120)
+#: Wide enough for the tables where the output is no terminal.
+console = Console(width=None if sys.stdout.isatty() else 150)
 
 
 def write(
@@ -57,12 +59,14 @@ def conditions(stand: Stand, runs: int) -> str:
     )
 
 
-def table(title: str, caption: str, rows: Sequence[Sequence[str]]) -> None:
-    """Print a table whose first row is its heading; first column to the left, figures right."""
+def table(
+    title: str, caption: str, rows: Sequence[Sequence[str]], left: Collection[int] = (0,)
+) -> None:
+    """Print a table whose first row is its heading; columns but `left` are aligned to the right."""
     shown = Table(title=title, caption=caption)
     headings, *lines = rows
     for number, heading in enumerate(headings):
-        shown.add_column(heading, justify="right" if number else "left", no_wrap=True)
+        shown.add_column(heading, justify="left" if number in left else "right", no_wrap=True)
     for line in lines:
         shown.add_row(*line)
     console.print(shown)

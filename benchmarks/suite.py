@@ -26,8 +26,8 @@ from benchmarks.stand import Stand
 QUICK_RESULTS: Final = Path(".streamapp/bench")
 
 _WHOLE: Final[dict[str, Callable[..., None]]] = {
-    "throughput": partial(throughput.main, runs=3, at_least_once_seconds=12.0),
-    "latency": partial(latency.main, runs=3, seconds=3.0),
+    "throughput": partial(throughput.main, at_least_once_seconds=12.0),
+    "latency": partial(latency.main, seconds=3.0),
     "restart": restart.main,
     "scale": partial(scale.main, seconds=3.0),
 }

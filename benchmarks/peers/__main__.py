@@ -14,25 +14,24 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.console import Console
 
 from benchmarks.contender import TUTORIAL, BenchmarkError, Contender, Setup, check, measure
 from benchmarks.peers.agreement import Agreement, agreement
 from benchmarks.peers.alone import BATCH, AloneRun, measure_alone, measure_kernels
 from benchmarks.peers.contenders import OURS, Peer, peers
-from benchmarks.peers.report import Figures, report_of, table_of
+from benchmarks.peers.report import Figures, report_of
+from benchmarks.report import console, table
+from benchmarks.tables import peers as tables
 from benchmarks.traffic import sample_rows
 from streamapp.broker.local import LocalBroker
 
 PARTITIONS = 4
 #: Enough for the half-space trees of every partition to be warm.
 CHECK_ROWS = 4_000
-#: An engine gets as many transactions as it takes some 8 s for, but no more than there are.
-ROWS = {"streamapp": 217_960, "quix": 60_000, "flink": 40_000, "faust": 14_000}
+#: An engine gets as many transactions as it takes some 5 s for, but no more than there are.
+ROWS = {"streamapp": 217_960, "quix": 40_000, "flink": 25_000, "faust": 8_000}
 TUTORIAL_ROWS = 2_000
 RESULTS = Path(__file__).parents[1] / "results" / "peers.json"
-
-_console = Console(width=None if sys.stdout.isatty() else 120)
 
 
 def main(
@@ -65,8 +64,12 @@ def main(
     _measure_alone(found, runs)
     report = report_of(found, chosen, serving, PARTITIONS)
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
-    _console.print(table_of(report))
+    content = msgspec.json.encode(report)
+    output.write_bytes(msgspec.json.format(content, indent=2) + b"\n")
+    title = "streamapp beside its peers: ×, how often each fits into ours of the same guarantee"
+    table(
+        title, f"medians; {' '.join(serving.values())}", tables.peers(msgspec.json.decode(content))
+    )
 
 
 def _check_all(found: Figures, chosen: list[Peer], setup: Setup) -> None:
@@ -80,11 +83,11 @@ def _check_all(found: Figures, chosen: list[Peer], setup: Setup) -> None:
             verdicts = check(peer, setup, CHECK_ROWS)
         except BenchmarkError as error:
             found.fail(peer, error)
-            _console.print(f"{peer.title}: left out, {error}")
+            console.print(f"{peer.title}: left out, {error}")
             continue
         ours = ours or verdicts
         found.agreements[peer.name] = agreement(ours, verdicts)
-        _console.print(f"{peer.title}: {_words(found.agreements[peer.name])}")
+        console.print(f"{peer.title}: {_words(found.agreements[peer.name])}")
 
 
 def _words(agreed: Agreement) -> str:
@@ -100,10 +103,10 @@ def _measure(found: Figures, contender: Contender, setup: Setup, number: int, ro
         run = measure(contender, setup, number, rows)
     except BenchmarkError as error:
         found.fail(contender, error)
-        _console.print(f"run {number}, {contender.title}: {error}")
+        console.print(f"run {number}, {contender.title}: {error}")
         return
     found.runs.setdefault(contender.name, []).append(run)
-    _console.print(
+    console.print(
         f"run {number}, {contender.title}: {run.events_per_s:,.0f} events/s, "
         f"{run.cpu_us_per_event:,.1f} µs CPU/event, {run.cores:.2f} cores, "
         f"others {run.cores_others:.2f}"

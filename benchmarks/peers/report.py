@@ -1,11 +1,9 @@
-"""What was found, as JSON and as a table: ratios first, raw figures beside them."""
+"""What was found: ratios first, raw figures beside them."""
 
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
-
-from rich.table import Table
 
 from benchmarks.contender import TUTORIAL, Contender, Run
 from benchmarks.machine import machine, versions
@@ -72,34 +70,3 @@ def _ratio(ours: dict[str, float], theirs: dict[str, float]) -> dict[str, Any]:
         "events_per_s": round(ours["events_per_s"] / theirs["events_per_s"], 2),
         "cpu_per_event": round(theirs["cpu_us_per_event"] / ours["cpu_us_per_event"], 2),
     }
-
-
-def table_of(report: dict[str, Any]) -> Table:
-    """One row for each contender; × is how often it fits into ours of the same guarantee."""
-    broker, machine_ = report["broker"], report["machine"]
-    table = Table(
-        title="streamapp beside its peers",
-        caption=f"medians; {broker['kind']} {broker['version']}; {machine_['cpu']}, "
-        f"{machine_['cores']} cores, {machine_['memory_gib']} GiB",
-    )
-    headings = ("", "× events/s", "× CPU", "events/s", "CPU µs", "cores", "others", "MiB", "n")
-    for heading in headings:
-        table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
-    for name, median in report["medians"].items():
-        ratio = report["ratios"].get(name)
-        table.add_row(
-            report["titles"].get(name, name),
-            f"{ratio['events_per_s']:,.1f}" if ratio else "",
-            f"{ratio['cpu_per_event']:,.1f}" if ratio else "",
-            f"{median['events_per_s']:,.0f}",
-            f"{median['cpu_us_per_event']:,.1f}",
-            *_optional(median, "cores", ".2f"),
-            *_optional(median, "cores_others", ".2f"),
-            *_optional(median, "peak_memory_mib", ",.0f"),
-            str(median["n"]),
-        )
-    return table
-
-
-def _optional(median: dict[str, float], figure: str, form: str) -> list[str]:
-    return [f"{median[figure]:{form}}" if figure in median else ""]

@@ -5,11 +5,15 @@ from typing import Any, Final
 from benchmarks.tables.blocks import Results, Rows, Tables, from_results, markdown
 
 
-def _peers(report: Results) -> str:
+def peers(report: Results) -> Rows:
+    """A line for each contender."""
     rows: Rows = [
         ("", "× events/s", "× CPU", "events/s", "lowest", "highest", "CPU µs", "cores", "MiB", "n")
     ]
-    rows += [_peer(report, name) for name in report["medians"]]
+    return rows + [_peer(report, name) for name in report["medians"]]
+
+
+def _peers(report: Results) -> str:
     broker, machine = report["broker"], report["machine"]
     under = (
         f"Medians of n runs; {broker['kind'].title()} {broker['version']} on the same "
@@ -18,7 +22,7 @@ def _peers(report: Results) -> str:
         "times as much CPU the other takes for one."
     )
     left = "".join(f"\n\nLeft out: {name}: {why}" for name, why in report["left_out"].items())
-    return f"{markdown(rows)}\n\n{under}{left}"
+    return f"{markdown(peers(report))}\n\n{under}{left}"
 
 
 def _peer(report: Results, name: str) -> list[str]:
@@ -36,7 +40,8 @@ def _peer(report: Results, name: str) -> list[str]:
     ]
 
 
-def _micro(report: Results) -> str:
+def micro(report: Results) -> Rows:
+    """CPU µs an event, a line for each way of each stage, a column for each batch."""
     batches = [str(batch) for batch in report["batches"]]
     rows: Rows = [("stage", "way", *batches)]
     for stage, figures in report["stages"].items():
@@ -47,9 +52,12 @@ def _micro(report: Results) -> str:
                 times = [f"({ratios[way][batch]:,.1f}×)" for batch in batches]
                 cells = [f"{cell} {often}" for cell, often in zip(cells, times, strict=True)]
             rows.append((stage, way, *cells))
-    return (
-        f"{markdown(rows, left=(0, 1))}\n\nCPU µs an event; medians of {report['rounds']} rounds."
-    )
+    return rows
+
+
+def _micro(report: Results) -> str:
+    shown = markdown(micro(report), left=(0, 1))
+    return f"{shown}\n\nCPU µs an event; medians of {report['rounds']} rounds."
 
 
 TABLES: Final[Tables] = {
