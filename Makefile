@@ -10,6 +10,7 @@ SEEDS ?= 20000
 FIRST ?= 1
 DATA ?= ../shared/data
 RUNS ?= 1000000
+PROCESSES ?= 2
 SEED ?= 1
 
 .PHONY: help
@@ -43,8 +44,8 @@ test-servers: ## install what integration tests talk to: Java, Kafka, PostgreSQL
 	@bash deploy/install-test-servers.sh
 
 .PHONY: test
-test: setup test-servers ## run all tests, those against real servers too (ARGS="-k name")
-	@$(BIN)/pytest -m "not campaign" $(ARGS)
+test: setup test-servers ## run all tests, those against real servers too (ARGS="-k name", PROCESSES=0: in one process)
+	@$(BIN)/pytest -m "not campaign" -n $(PROCESSES) --dist worksteal $(ARGS)
 
 .PHONY: test-fast
 test-fast: setup ## run the tests that need no server
@@ -91,7 +92,7 @@ clean: ## remove what builds, tests and local runs leave behind, .venv included
 
 # What they take so that all of it ends within half an hour; alone they run longer by default.
 BENCH_MICRO := $(if $(QUICK),--rounds 1 --output .streamapp/bench/micro.json)
-BENCH_PEERS := $(if $(QUICK),--runs 1 --rows-max 20000 --output .streamapp/bench/peers.json,--runs 3)
+BENCH_PEERS := $(if $(QUICK),--runs 1 --rows-max 20000 --output .streamapp/bench/peers.json)
 
 .PHONY: bench
 bench: setup test-servers ## run every benchmark, under 30 minutes, and write its tables and plots (QUICK=1: a first look)

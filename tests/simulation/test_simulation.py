@@ -49,6 +49,7 @@ MET_AT_LEAST = {
 }
 
 
+@pytest.mark.timeout(900)  # minutes of two cores, which other tests share
 def test_a_thousand_seeds_keep_every_promise() -> None:
     """And they meet every kind of fault often enough to mean something."""
     met: Counter[str] = Counter()
