@@ -149,6 +149,29 @@ def _run(
 
 
 @kernel
+def keep_decisions(
+    profiles: Any,
+    slots: Any,
+    place: Any,
+    events: Any,
+    rows: Any,
+    hundredths_of_risk: Any,
+    flags: Any,
+) -> None:
+    """Write each decision to its event's place in the ring, for the case of a duplicate.
+
+    rows (n,): of the events decided on; hundredths_of_risk, flags (n,): what was decided. Where
+    later events of the batch took the place, the place is no longer this event's.
+    """
+    for i in range(rows.size):
+        row = rows[i]
+        profile, at = profiles[slots[row]], place[row]
+        if profile.ring_tx[at] == events[row].tx:
+            profile.ring_risk[at] = hundredths_of_risk[i]
+            profile.ring_flags[at] = flags[i]
+
+
+@kernel
 def _forget(profile: Any) -> None:
     """Make it the profile of a user never seen, as if the expired one had been deleted."""
     profile.event_count = 0

@@ -27,6 +27,9 @@ _HASHED: Final = ("user_id", "merchant_id", "merchant_category", "country", "dev
 _, _MERCHANT, _CATEGORY, _COUNTRY, _DEVICE = map(_FIELDS.index, _HASHED)
 _IS_HASHED: Final = np.array([name in _HASHED for name in _FIELDS])
 
+#: Of the `null` that stands behind the data.
+NULL_BYTES: Final = 4
+
 #: Fields whose text a verdict carries on, in the order of `spans`.
 CARRIED: Final = ("tx_id", "user_id", "currency", "merchant_id")
 _SPAN_OF: Final = np.array(
@@ -81,7 +84,7 @@ def read_plain(
 
     keys, values: (data, starts, ends) of columns; a start of -1 is none. events (n, of dtype EVENT)
     gets all but offset and local time; spans (n, 4, 2) where each of CARRIED stands in the values'
-    data, quotes included, -1 for none.
+    data, quotes included; of what there is none, the NULL_BYTES behind the data.
     """
     is_plain = np.zeros(len(events), np.bool_)
     _read(keys, values, events, spans, is_plain)
@@ -97,7 +100,15 @@ def _read(keys: Any, values: Any, events: Any, spans: Any, is_plain: Any) -> Non
             continue
         if _read_object(data, starts[row], ends[row], events[row], spans[row]):
             user = spans[row, 1]
+            _point_behind(data.size, spans[row])
             is_plain[row] = _is_same(keys, row, data, user[0] + 1, user[1] - 1)
+
+
+@kernel
+def _point_behind(end: int, span: Any) -> None:
+    for i in range(len(span)):
+        if span[i, 0] < 0:
+            span[i, 0], span[i, 1] = end, end + NULL_BYTES
 
 
 @kernel

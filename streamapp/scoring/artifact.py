@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamapp.features.contract import CONTRACT_VERSION
-from streamapp.scoring.calibration import EnsembleCurves, TailCurve
+from streamapp.scoring.calibration import EnsembleCurves, PackedCurves, TailCurve
 from streamapp.scoring.forest import IsolationForestArrays
 from streamapp.scoring.half_space_trees import HalfSpaceTreesArrays
 from streamapp.scoring.supervised import SUPERVISED_FILES, Supervised, SupervisedManifest
@@ -89,6 +89,11 @@ class ModelArtifact:
             raise ValueError("typical values and the global amount limit must be finite")
         if set(self.curves) != set(MODES):
             raise ValueError(f"curves must be given for {MODES}")
+
+    @cached_property
+    def packed_curves(self) -> PackedCurves:
+        """The curves of MODES, in their order."""
+        return PackedCurves.of([self.curves[mode] for mode in MODES])
 
     @cached_property
     def version(self) -> str:

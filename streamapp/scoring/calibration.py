@@ -8,8 +8,9 @@ traffic has p <= a however many scores are equal, and an alert budget is never o
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from streamapp.features.compiled import kernel
 
 #: No tail share below this is told apart: one in a million, far beyond any reference we fit on.
 TAIL_SHARE_MIN: Final = 1e-6
+_LOG_TAIL_MIN: Final = math.log(TAIL_SHARE_MIN)
 
 #: Bound on the knots of a curve: log p is then within 0.06 of the reference (see `fit`).
 KNOTS_MAX: Final = 512
@@ -77,14 +79,14 @@ class TailCurve:
             raise ValueError("a tail curve needs finite reference scores, at least one")
         scores, counts = np.unique(reference.astype(np.float64), return_counts=True)
         at_least = np.cumsum(counts[::-1])[::-1]
-        log_p = np.maximum(np.log(at_least / len(reference)), math.log(TAIL_SHARE_MIN))
+        log_p = np.maximum(np.log(at_least / len(reference)), _LOG_TAIL_MIN)
         kept = _keep_knots(log_p, -float(log_p[-1]) / (KNOTS_MAX // 2 - 2))
         return cls(scores[kept], log_p[kept], _tail_slope(scores, log_p, at_least))
 
     def log_tail(self, raw: NDArray[np.float64]) -> NDArray[np.float64]:
         """log p of each raw score (n), from log(TAIL_SHARE_MIN) to 0; NaN tells nothing: 0."""
         out = np.empty(len(raw), np.float64)
-        _interpolate(raw, self.raw, self.log_p, self.slope, math.log(TAIL_SHARE_MIN), out)
+        _interpolate(raw, self.raw, self.log_p, self.slope, _LOG_TAIL_MIN, out)
         return out
 
 
@@ -95,6 +97,50 @@ class EnsembleCurves:
     isolation_forest: TailCurve
     half_space_trees: TailCurve
     combined: TailCurve
+
+
+@dataclass(frozen=True, slots=True)
+class PackedCurves:
+    """The curves of all modes in arrays, for a loop over rows of different modes.
+
+    knots (modes, 3, 2, k) float64: raw scores and log p of each curve, in the order of the fields
+    of `EnsembleCurves`; sizes (modes, 3): how many of the k it has; slopes (modes, 3).
+    """
+
+    knots: NDArray[np.float64]
+    sizes: NDArray[np.int64]
+    slopes: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, modes: Sequence[EnsembleCurves]) -> "PackedCurves":
+        """The curves of modes in this order."""
+        curves = [(one.isolation_forest, one.half_space_trees, one.combined) for one in modes]
+        shape = (len(modes), 3)
+        sizes = np.array([[len(one.raw) for one in three] for three in curves], np.int64)
+        knots = np.zeros((*shape, 2, int(sizes.max())))
+        for mode, three in enumerate(curves):
+            for at, one in enumerate(three):
+                knots[mode, at, :, : len(one.raw)] = one.raw, one.log_p
+        slopes = np.array([[one.slope for one in three] for three in curves])
+        return cls(knots, sizes, slopes)
+
+    def judge(
+        self,
+        mode: NDArray[np.uint8],
+        raw: NDArray[np.float64],
+        is_warm: NDArray[np.bool_],
+        flagged_risk: float,
+        into: tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]],
+    ) -> NDArray[np.bool_]:
+        """Which rows (n) of raw scores (n, 2) by forest and half-space trees are flagged.
+
+        into: the members' log p (n, 2), the ensemble's (n) and the risk (n) are written there.
+        is_warm (n): the half-space trees have an opinion.
+        """
+        flagged = np.empty(len(mode), np.bool_)
+        arrays = (self.knots, self.sizes, self.slopes)
+        _judge_rows(arrays, mode, raw, is_warm, flagged_risk, into, flagged)
+        return flagged
 
 
 def combine(log_p: NDArray[np.float64], available: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -185,25 +231,35 @@ def _interpolate(
     floor: float,
     out: NDArray[np.float64],
 ) -> None:
+    for r in range(len(values)):
+        out[r] = _interpolated(values[r], xs, ys, slope, floor)
+
+
+@kernel
+def _interpolated(
+    value: float,
+    xs: NDArray[np.float64],
+    ys: NDArray[np.float64],
+    slope: float,
+    floor: float,
+) -> float:
     """Piecewise linear with knots (xs, ys); ys[0] below them, `slope` down to `floor` beyond."""
     last = len(xs) - 1
-    for r in range(len(values)):
-        value = values[r]
-        if not value > xs[0]:
-            out[r] = ys[0]
-        elif value >= xs[last]:
-            beyond = slope * (value - xs[last]) if slope < 0.0 else 0.0
-            out[r] = max(ys[last] + beyond, floor)
-        else:
-            low, high = 0, last
-            while high - low > 1:
-                middle = (low + high) // 2
-                if value >= xs[middle]:
-                    low = middle
-                else:
-                    high = middle
-            share = (value - xs[low]) / (xs[high] - xs[low])
-            out[r] = ys[low] + share * (ys[high] - ys[low])
+    found: float = ys[0]
+    if value >= xs[last] and value > xs[0]:
+        beyond = slope * (value - xs[last]) if slope < 0.0 else 0.0
+        found = max(ys[last] + beyond, floor)
+    elif value > xs[0]:
+        low, high = 0, last
+        while high - low > 1:
+            middle = (low + high) // 2
+            if value >= xs[middle]:
+                low = middle
+            else:
+                high = middle
+        share = (value - xs[low]) / (xs[high] - xs[low])
+        found = ys[low] + share * (ys[high] - ys[low])
+    return found
 
 
 @kernel
@@ -211,14 +267,19 @@ def _combine_rows(
     log_p: NDArray[np.float64], available: NDArray[np.bool_], out: NDArray[np.float64]
 ) -> None:
     for r in range(len(log_p)):
-        members, total, largest = 0, 0.0, 0.0
-        for m in range(log_p.shape[1]):
-            if available[r, m]:
-                members += 1
-                total -= log_p[r, m]
-                largest = max(largest, -log_p[r, m])
-        mean = total / members if members else 0.0
-        out[r] = _EXTREME_WEIGHT * largest + (1.0 - _EXTREME_WEIGHT) * mean
+        out[r] = _combined(log_p[r], available[r])
+
+
+@kernel
+def _combined(log_p: NDArray[np.float64], available: NDArray[np.bool_]) -> float:
+    members, total, largest = 0, 0.0, 0.0
+    for m in range(len(log_p)):
+        if available[m]:
+            members += 1
+            total -= log_p[m]
+            largest = max(largest, -log_p[m])
+    mean = total / members if members else 0.0
+    return _EXTREME_WEIGHT * largest + (1.0 - _EXTREME_WEIGHT) * mean
 
 
 @kernel
@@ -226,13 +287,19 @@ def _keep_single_members(
     log_p: NDArray[np.float64], available: NDArray[np.bool_], out: NDArray[np.float64]
 ) -> None:
     for r in range(len(log_p)):
-        members, single = 0, 0
-        for m in range(log_p.shape[1]):
-            if available[r, m]:
-                members += 1
-                single = m
-        if members == 1:
-            out[r] = log_p[r, single]
+        out[r] = _unless_single(out[r], log_p[r], available[r])
+
+
+@kernel
+def _unless_single(
+    combined: float, log_p: NDArray[np.float64], available: NDArray[np.bool_]
+) -> float:
+    members, single = 0, 0
+    for m in range(len(log_p)):
+        if available[m]:
+            members += 1
+            single = m
+    return log_p[single] if members == 1 else combined
 
 
 @kernel
@@ -243,9 +310,14 @@ def _exponentials(log_p: NDArray[np.float64], out: NDArray[np.float64]) -> None:
 
 @kernel
 def _round_hundredths(values: NDArray[np.float64]) -> None:
-    """Half up: the same decimal everywhere, and a number prints with two decimals at most."""
     for r in range(len(values)):
-        values[r] = math.floor(values[r] * 100.0 + 0.5) / 100.0
+        values[r] = _hundredths(values[r])
+
+
+@kernel
+def _hundredths(value: float) -> float:
+    """Half up: the same decimal everywhere, and a number prints with two decimals at most."""
+    return math.floor(value * 100.0 + 0.5) / 100.0
 
 
 @kernel
@@ -254,3 +326,32 @@ def _count_cutoffs(
 ) -> None:
     for r in range(len(risk)):
         out[r] = (risk[r] >= medium) + (risk[r] >= high) + (risk[r] >= critical)
+
+
+@kernel
+def _judge_rows(
+    curves: Any,
+    mode: NDArray[np.uint8],
+    raw: NDArray[np.float64],
+    is_warm: NDArray[np.bool_],
+    flagged_risk: float,
+    into: Any,
+    flagged: NDArray[np.bool_],
+) -> None:
+    log_p, ensemble_log_p, risk = into
+    available = np.ones(2, np.bool_)
+    for r in range(len(mode)):
+        for member in range(2):
+            log_p[r, member] = _log_tail(curves, mode[r], member, raw[r, member])
+        available[1] = is_warm[r]
+        combined = _log_tail(curves, mode[r], 2, _combined(log_p[r], available))
+        ensemble_log_p[r] = _unless_single(combined, log_p[r], available)
+        risk[r] = _hundredths(_interpolated(ensemble_log_p[r], _RISK_LOG_P, _RISK, 0.0, 0.0))
+        flagged[r] = risk[r] >= flagged_risk
+
+
+@kernel
+def _log_tail(curves: Any, mode: int, which: int, raw: float) -> float:
+    knots, sizes, slopes = curves
+    own = knots[mode, which, :, : sizes[mode, which]]
+    return _interpolated(raw, own[0], own[1], slopes[mode, which], _LOG_TAIL_MIN)

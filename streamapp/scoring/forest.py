@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -17,7 +18,7 @@ HEIGHT_MAX: Final = 12
 COLUMNS_MAX: Final = 256
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class IsolationForestArrays:
     """A fitted forest: T perfect trees of height h, nodes in breadth-first order.
 
@@ -50,7 +51,7 @@ class IsolationForestArrays:
         if not (math.isfinite(self.normaliser) and self.normaliser > 0):
             raise ValueError(f"normaliser is {self.normaliser}, must be above 0")
 
-    @property
+    @cached_property
     def column_max(self) -> int:
         """The highest column any node looks at."""
         return int(self.features.max())

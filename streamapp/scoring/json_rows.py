@@ -28,6 +28,8 @@ _TIME_BYTES: Final = 24
 _DAY_MS: Final = 86_400_000
 _PAIRS: Final = np.frombuffer(b"".join(b"%02d" % pair for pair in range(100)), np.uint8)
 
+_NO_CELLS: Final = np.zeros(0, np.int64)
+_NO_TEXTS: Final = ByteColumn.of([])
 _LITERAL, _NUMBER, _INTEGER, _TIME, _TEXT, _WHEN = range(6)
 
 
@@ -146,6 +148,8 @@ def _compiled(part: Part) -> tuple[int, int]:
 
 def _odd_numbers(numbers: NDArray[np.float64]) -> tuple[NDArray[np.int64], ByteColumn]:
     """Cells too large for the loop's way to write them, as flat positions, and their text."""
+    if numbers.size and numbers.min() > -_PLAIN_MAX and numbers.max() < _PLAIN_MAX:  # nor NaN
+        return _NO_CELLS, _NO_TEXTS
     cells = np.flatnonzero(~(np.abs(numbers) < _PLAIN_MAX))
     values = np.round(numbers.ravel()[cells], DECIMALS).tolist()
     return cells, json_values(values)

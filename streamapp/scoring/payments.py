@@ -73,9 +73,9 @@ def read_payments(
     spans = np.empty((len(values), len(CARRIED), 2), np.int64)
     is_read = read_plain(keys.arrays, values.arrays, records, spans)
     data = values.data + _NULL
-    spans[spans[:, :, 0] < 0] = len(values.data), len(data)
     refused: Refused = []
-    if not is_read.all():
+    is_plain = bool(is_read.all())
+    if not is_plain:
         others = np.flatnonzero(~is_read).tolist()
         decoded = [(row, decode(keys[row], values[row])) for row in others]
         refused = [(row, one) for row, one in decoded if isinstance(one, Rejected)]
@@ -85,7 +85,8 @@ def read_payments(
     records["offset"] = offsets
     texts = tuple(ByteColumn(data, spans[:, i, 0], spans[:, i, 1]) for i in range(len(CARRIED)))
     payments = Payments(np.arange(len(values)), Columns(records), texts, keys, values)
-    payments = payments.take(np.flatnonzero(is_read))
+    if not is_plain:
+        payments = payments.take(np.flatnonzero(is_read))
     set_local_times(payments.columns.records, time_zone)
     return payments, refused
 

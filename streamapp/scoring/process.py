@@ -14,7 +14,14 @@ from streamapp.domain.dead_letter import DeadLetter, Rejected
 from streamapp.features.columns import Columns
 from streamapp.features.context import context
 from streamapp.features.contract import FeatureParameters
-from streamapp.features.kernel import APPLIED, DUPLICATE, FENCED, FeatureBlock, compute
+from streamapp.features.kernel import (
+    APPLIED,
+    DUPLICATE,
+    FENCED,
+    FeatureBlock,
+    compute,
+    keep_decisions,
+)
 from streamapp.features.risk_windows import risk_hashes
 from streamapp.scoring.admission import TIME_AHEAD, StreamClock
 from streamapp.scoring.artifact import ModelArtifact
@@ -95,6 +102,12 @@ class Featured:
         """What the features were made of."""
         return self.payments.columns
 
+    @property
+    def applied(self) -> NDArray[np.int64]:
+        """Rows that are neither duplicates nor replayed: as a rule all."""
+        status = self.features.status
+        return np.flatnonzero(status == APPLIED) if status.any() else np.arange(len(status))
+
 
 def process(
     records: Records,
@@ -108,13 +121,12 @@ def process(
     batch = featurise(records, profiles, state.clock, parameters)
     if len(records.offsets):
         state.source_offset = max(state.source_offset, int(records.offsets[-1]))
-    features, slots = batch.features, batch.slots
-    applied = np.flatnonzero(features.status == APPLIED)
+    features, applied = batch.features, batch.applied
     values, modes = features.values[applied], features.is_cold[applied]
     users = batch.columns.records["user"][applied]
     told = _context(model, batch.columns, applied)
     risk = assess(values, users, modes, state.half_space, model, policy.cutoffs, context=told)
-    _keep_decisions(profiles, slots[applied], features, applied, risk, batch.columns)
+    _keep_decisions(profiles, batch, applied, risk)
     writer = VerdictWriter(records.source, model, policy)
     rows, payloads, severities = _write(writer, batch, applied, risk)
     return ScoredBatch(
@@ -124,7 +136,7 @@ def process(
         risks=risk.risk,
         dead_letters=batch.dead_letters,
         refused_rows=batch.refused_rows,
-        touched=np.unique(slots[applied]),
+        touched=np.array(sorted({*batch.slots[applied].tolist()}), np.int64),
         fenced=int(np.count_nonzero(features.status == FENCED)),
         late=int(np.count_nonzero(features.is_late)),
         duplicates=int(np.count_nonzero(features.status == DUPLICATE)),
@@ -177,24 +189,14 @@ def _dead_letter(records: Records, row: int, why: Rejected) -> DeadLetter:
 
 
 def _keep_decisions(
-    profiles: Profiles,
-    slots: NDArray[np.int64],
-    features: FeatureBlock,
-    applied: NDArray[np.int64],
-    risk: RiskBlock,
-    columns: Columns,
+    profiles: Profiles, batch: Featured, applied: NDArray[np.int64], risk: RiskBlock
 ) -> None:
-    """Write each decision to its event's place in the ring, for the case of a duplicate.
-
-    Where later events of the batch took the place, the place is no longer this event's.
-    """
-    block = profiles.block
-    places = features.place[applied]
-    own = block["ring_tx"][slots, places] == columns.records["tx"][applied]
-    slots, places = slots[own], places[own]
-    block["ring_risk"][slots, places] = np.round(risk.risk[own] * 100).astype(np.uint16)
+    features = batch.features
+    hundredths = np.rint(risk.risk * 100).astype(np.uint16)
     packed = pack_decisions(risk, features.is_late[applied])
-    block["ring_flags"][slots, places] = packed[own]
+    events = batch.columns.records
+    place = features.place
+    keep_decisions(profiles.block, batch.slots, place, events, applied, hundredths, packed)
 
 
 def _write(

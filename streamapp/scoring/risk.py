@@ -14,7 +14,6 @@ from streamapp.scoring.attribution import (
 )
 from streamapp.scoring.calibration import (
     DEFAULT_CUTOFFS,
-    combined_log_tail,
     risk_score,
     severity_codes,
     tail_share,
@@ -108,34 +107,22 @@ class _Opinions:
         model: ModelArtifact,
         flagged_risk: float,
     ) -> None:
-        self._curves = [(model.curves[name], mode == at) for at, name in enumerate(MODES)]
+        self._curves = model.packed_curves
+        self._mode = mode
         self._flagged_risk = flagged_risk
         self.raw = np.zeros((len(values), 2))
         self.log_p = np.zeros((len(values), 2))
         self.ensemble_log_p = np.zeros(len(values))
         self.risk = np.zeros(len(values))
         self.raw[:, FOREST] = model.forest.score(values.astype(np.float32))
-        for curves, is_mode in self._curves:
-            if is_mode.any():
-                self.log_p[is_mode, FOREST] = curves.isolation_forest.log_tail(
-                    self.raw[is_mode, FOREST]
-                )
 
     def judge(
         self, at: slice, scores: NDArray[np.float64], warm: NDArray[np.bool_]
     ) -> NDArray[np.bool_]:
         """Which rows are flagged, now that the half-space trees have scored them."""
         self.raw[at, HALF_SPACE] = scores
-        log_p, combined = self.log_p[at], np.zeros(len(scores))
-        available = np.stack([np.ones_like(warm), warm], axis=1)
-        for curves, is_mode in self._curves:
-            rows = np.flatnonzero(is_mode[at])
-            if len(rows):
-                log_p[rows, HALF_SPACE] = curves.half_space_trees.log_tail(scores[rows])
-                combined[rows] = combined_log_tail(curves.combined, log_p[rows], available[rows])
-        self.ensemble_log_p[at] = combined
-        self.risk[at] = risk = risk_score(combined)
-        return risk >= self._flagged_risk
+        into = self.log_p[at], self.ensemble_log_p[at], self.risk[at]
+        return self._curves.judge(self._mode[at], self.raw[at], warm, self._flagged_risk, into)
 
 
 def contributions(

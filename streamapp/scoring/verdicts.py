@@ -6,7 +6,7 @@ rows of a batch are written from columns, by `json_rows`; Python sees the few th
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -57,6 +57,7 @@ _ACTIONS: Final[dict[Severity, Action]] = {
 _LATE_BIT: Final = 8
 _encode: Final = msgspec.json.Encoder().encode
 _BOOLEANS: Final = ByteColumn.of([b"false", b"true"])
+_NO_REASONS: Final = ByteColumn.of([b"[]"])
 
 #: Columns of numbers: risk, raw and calibrated of the members, then the features, and the risk
 #: windows where there is a supervised model.
@@ -107,7 +108,7 @@ class VerdictWriter:
         tx, user, currency, merchant = payments.texts
         columns = Rows(
             numbers=_numbers(risk),
-            integers=np.stack([events["offset"], events["time_ms"], risk.is_warm], axis=1),
+            integers=_integers(events, risk),
             texts=(
                 *(tx, user),
                 json_values(events["amount"].tolist()),  # with all its digits
@@ -173,17 +174,24 @@ class VerdictWriter:
         """Reasons of the events severe enough for them, an empty list for the others."""
         least = self.policy.explain_severity
         is_chosen = risk.severity >= (len(SEVERITIES) if least is None else least.rank)
-        chosen = np.flatnonzero(is_chosen)
-        texts = [b"[]"]
-        if len(chosen) > 0:
-            vectors = (np.round(risk.inputs[chosen], DECIMALS) + 0.0).tolist()
-            typical = features.typical[rows[chosen]].tolist()
-            events = map(payments.full, chosen.tolist())
-            facts = list(map(Facts, events, vectors, typical))
-            texts += map(_encode, reasons(facts, contributions(risk, chosen, self.model)))
         choice = np.zeros(len(rows), np.int64)
+        if not is_chosen.any():
+            return _NO_REASONS.take(choice)
+        chosen = np.flatnonzero(is_chosen)
+        vectors = (np.round(risk.inputs[chosen], DECIMALS) + 0.0).tolist()
+        typical = features.typical[rows[chosen]].tolist()
+        facts = list(map(Facts, map(payments.full, chosen.tolist()), vectors, typical))
+        texts = [b"[]", *map(_encode, reasons(facts, contributions(risk, chosen, self.model)))]
         choice[chosen] = np.arange(1, len(texts))
         return ByteColumn.of(texts).take(choice)
+
+
+def _integers(events: NDArray[Any], risk: RiskBlock) -> NDArray[np.int64]:
+    integers = np.empty((len(events), 3), np.int64)
+    integers[:, _OFFSET] = events["offset"]
+    integers[:, _TIME] = events["time_ms"]
+    integers[:, _IS_WARM] = risk.is_warm
+    return integers
 
 
 def _numbers(risk: RiskBlock) -> NDArray[np.float64]:
