@@ -1,5 +1,6 @@
 """Every metric of a worker, named once. Labels have bounded values; none names a person."""
 
+from functools import lru_cache
 from typing import Final, Literal
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -142,4 +143,9 @@ def forget_partitions() -> None:
 
 def note_stage(stage: Stage, seconds: float) -> None:
     """Count one pass of a stage."""
-    STAGE_SECONDS.labels(stage).observe(seconds)
+    _stage(stage).observe(seconds)
+
+
+@lru_cache
+def _stage(stage: Stage) -> Histogram:
+    return STAGE_SECONDS.labels(stage)

@@ -9,9 +9,7 @@ state had not been appended, and it is computed again from the same state: the s
 """
 
 import asyncio
-import math
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +24,7 @@ from streamapp.engine import metrics
 from streamapp.engine.batch_trace import trace_batch
 from streamapp.engine.dead_letter_limit import DeadLetterLimit
 from streamapp.engine.outbox import LogError
+from streamapp.engine.partition_figures import PartitionFigures
 from streamapp.engine.partition_log import PartitionLog
 from streamapp.engine.profile_table import ProfileTable, Snapshot
 from streamapp.engine.purge import Purge
@@ -120,7 +119,7 @@ class PartitionTask:
         self._failure: Exception | None = None
         #: The time that the newest record scored bears; None before the first.
         self.newest_ms: int | None = None
-        metrics.HALF_SPACE_ORDER.labels(source.partition).set(math.nan)  # until a window is full
+        self._figures = PartitionFigures(source.partition)
 
     @property
     def position(self) -> int | None:
@@ -190,36 +189,35 @@ class PartitionTask:
         scorer = self._scorer
         scored = take(step, self._table, self._state, scorer.model, scorer.policy)
         self._table.mark(scored.touched)
-        _count(self.source.partition, len(fresh), scored, time.perf_counter() - started)
-        metrics.STREAM_TIME_SECONDS.labels(self.source.partition).set(
-            self._state.clock.time_ms / 1000
-        )
-        metrics.CACHED_PROFILES.labels(self.source.partition).set(len(self._table))
-        with metrics.STAGE_SECONDS.labels("output").time():
-            await self._append(fresh, scored)
+        scored_at = time.perf_counter()
+        self._figures.count(len(fresh), scored, scored_at - started)
+        self._figures.show(self._state.clock.time_ms, len(self._table))
+        await self._append(fresh, scored)
+        metrics.note_stage("output", time.perf_counter() - scored_at)
         self.newest_ms = int(fresh.times_ms[-1])
         if scorer.tracer is not None and fresh.has_headers:
             trace_batch(scorer.tracer, fresh, started)
         return scored
 
     async def _append(self, found: RecordColumns, scored: ScoredBatch) -> None:
-        topics = self._scorer.topics
-        dead = [
-            (letter.key, letter.value, [*_own_headers(found[row]), *letter.headers()])
-            for row, letter in zip(scored.refused_rows, scored.dead_letters, strict=True)
-        ]
-        verdicts = _verdict_messages(found, scored.rows, scored)
-        erased = [tombstone(found[row]) for row in scored.erased]
-        anomaly_code = self._scorer.policy.anomaly_severity.rank
-        anomalies = np.flatnonzero(np.array(scored.severities, np.int64) >= anomaly_code)
-        for topic, messages in (
-            (topics.verdicts, verdicts),
-            (topics.anomalies, verdicts.take(anomalies)),
-            (topics.dead_letters, Messages.of(dead)),
-            (topics.verdicts, Messages.of(erased)),
-        ):
-            if len(messages):
-                await self._output.append(topic, messages)
+        topics, put = self._scorer.topics, self._output.append
+        if scored.rows:
+            verdicts = verdict_messages(found, scored.rows, scored)
+            await put(topics.verdicts, verdicts)
+            anomaly_code = self._scorer.policy.anomaly_severity.rank
+            if max(scored.severities) >= anomaly_code:
+                anomalies = np.flatnonzero(np.array(scored.severities) >= anomaly_code)
+                await put(topics.anomalies, verdicts.take(anomalies))
+        if scored.dead_letters:
+            dead = [
+                (letter.key, letter.value, [*_own_headers(found[row]), *letter.headers()])
+                for row, letter in zip(scored.refused_rows, scored.dead_letters, strict=True)
+            ]
+            await put(topics.dead_letters, Messages.of(dead))
+        if scored.erased:
+            await put(
+                topics.verdicts, Messages.of([tombstone(found[row]) for row in scored.erased])
+            )
 
     def start_checkpoint(self) -> asyncio.Task[None] | None:
         """Begin a checkpoint in the background unless one runs or there is nothing new.
@@ -347,7 +345,8 @@ def _note_wait(fresh: RecordColumns) -> None:
         metrics.note_stage("wait", max(0.0, time.time() - fresh.times_ms[0] / 1000))
 
 
-def _verdict_messages(found: RecordColumns, rows: Sequence[int], scored: ScoredBatch) -> Messages:
+def verdict_messages(found: RecordColumns, rows: Sequence[int], scored: ScoredBatch) -> Messages:
+    """Of verdicts on these rows of the records: with their keys and what is carried on."""
     at, severities = np.array(rows, np.int64), np.array(scored.severities, np.int64)
     headers = _ENCODED_HEADERS.take(severities)
     if found.has_headers:
@@ -359,21 +358,3 @@ def _verdict_messages(found: RecordColumns, rows: Sequence[int], scored: ScoredB
 def _own_headers(record: FetchedRecord) -> list[Header]:
     """The sender's headers and the count of redrives; marks of an earlier refusal are dropped."""
     return [one for one in record.headers if one[0] == REDRIVEN or not one[0].startswith("dlq.")]
-
-
-def _count(partition: int, records: int, scored: ScoredBatch, seconds: float) -> None:
-    metrics.TRANSACTIONS.labels(partition).inc(records)
-    metrics.BATCH_RECORDS.observe(records)
-    metrics.BATCH_SECONDS.observe(seconds)
-    for code, count in Counter(scored.severities).items():
-        metrics.VERDICTS.labels(SEVERITIES[code].value).inc(count)
-    for letter in scored.dead_letters:
-        metrics.DEAD_LETTERS.labels(letter.rejected.reason.value).inc()
-    metrics.RISK_SCORE.observe_all(scored.risks)
-    metrics.LATE_EVENTS.inc(scored.late)
-    metrics.DUPLICATES.inc(scored.duplicates)
-    metrics.FENCED_EVENTS.inc(scored.fenced)
-    metrics.ERASURES.inc(len(scored.erased))
-    metrics.CROWDING_EVENTS.inc(scored.crowding)
-    if scored.orders:
-        metrics.HALF_SPACE_ORDER.labels(partition).set(min(scored.orders))

@@ -2,18 +2,14 @@
 
 import asyncio
 import contextlib
-import gc
 import os
 import signal
-import sys
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import faust
-import numpy as np
 import structlog
 
-from streamapp.domain.verdict import Severity
 from streamapp.engine import metrics
 from streamapp.engine.app import create_app
 from streamapp.engine.engine import Engine
@@ -26,12 +22,10 @@ from streamapp.engine.partition import OutputTopics, Scorer
 from streamapp.engine.partition_log import whole_profiles_max
 from streamapp.engine.questions import Questions
 from streamapp.engine.settings import WorkerSettings
-from streamapp.features.profile import empty_profiles, seal_all
-from streamapp.features.profile_view import view
+from streamapp.engine.warm_up import warm_up
 from streamapp.kafka.settings import KafkaSettings, TopicSettings
 from streamapp.kafka.topic_ids import TopicIds
 from streamapp.kafka.topics import ensure_topics, worker_topics
-from streamapp.scoring import Pipeline
 from streamapp.scoring.artifact import MANIFEST, ModelArtifact
 from streamapp.scoring.default_model import default_model_dir
 from streamapp.scoring.half_space_trees import state_bytes
@@ -88,25 +82,6 @@ def _show_model(plan: WorkerPlan) -> None:
     metrics.MODEL_INFO.labels(plan.model.version).set(1)
     manifest = (plan.settings.model_dir or default_model_dir()) / MANIFEST
     metrics.MODEL_WRITTEN.set(manifest.stat().st_mtime)
-
-
-def warm_up(model: ModelArtifact) -> None:
-    """Compile or load every kernel before the first payment waits for it.
-
-    Enough events, of enough users, to fill a window of the half-space trees; all are explained.
-    """
-    events = [
-        {"tx_id": str(i), "user_id": f"warm-up {i % 50}", "amount": 1.0, "timestamp": i * 1000}
-        for i in range(2 * model.half_space_trees.window)
-    ]
-    Pipeline(model, Policy(explain_severity=Severity.LOW)).score(events)
-    view(seal_all(empty_profiles(1), np.zeros(1, np.int64))[0])
-    gc.collect()
-    gc.freeze()
-    # The thread that fetches hands over every few ms; by default it would wait 5 ms for each turn.
-    sys.setswitchinterval(0.001)
-    # What a batch makes is freed by reference counts; collecting less often saves 3 % (measured).
-    gc.set_threshold(200_000, 20, 100)
 
 
 def _engine(plan: WorkerPlan) -> Engine:

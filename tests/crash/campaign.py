@@ -28,7 +28,7 @@ from rich.table import Table
 
 from benchmarks.machine import machine, versions
 from streamapp.broker import LocalBroker
-from streamapp.engine.worker import warm_up
+from streamapp.engine.warm_up import warm_up
 from streamapp.scoring.artifact import load
 from streamapp.scoring.default_model import default_model_dir
 from tests.crash import rows
