@@ -116,5 +116,6 @@ TABLES: Final[Tables] = {
     "quality_sparkov": from_results("quality_sparkov", scores),
     "quality_sparkov_severities": from_results("quality_sparkov", severities),
     "quality_book": from_results("quality_book", scores),
+    "quality_paysim": from_results("quality_paysim", scores),
     "drift": from_results("drift", drift),
 }
