@@ -6,6 +6,7 @@ What hangs is aborted; then what `settlement` says is missing is written in one 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
@@ -14,6 +15,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 
 from streamapp.engine import metrics
+from streamapp.engine.attempt import Attempt
 from streamapp.engine.outbox import LogError
 from streamapp.engine.partition_log import PartitionLog
 from streamapp.engine.record_batch import Messages
@@ -65,53 +67,78 @@ async def settle(
         hanging = await readers.hanging(stores)
         stable, evidence = await readers.evidence(stores)
         for partition, found in evidence.items():
-            ends = {
-                tp: end
-                for tp, end in hanging.items()
-                if tp.partition == partition and found.tails[tp.topic]  # else it has just ended
-            }
             todo = settlement(topics, found)
             if todo is None:
                 continue
-            changelog = TopicPartition(topics.changelog, partition)
-            is_ahead = found.stored > todo.source_offset and found.applied < stable[changelog]
-            if is_ahead and todo.shown > todo.source_offset:
-                refused[partition] = _lost(changelog, todo)
-                continue
-            if ends or todo:
-                _report(partition, ends, todo)
-                if not await _end(readers, logs[partition], ends, found):
-                    refused[partition] = _still_hanging(ends)
-                    continue
-            if todo:
-                await _write(readers, logs[partition], changelog, todo)
-            if is_ahead:
-                refused[partition] = _ahead(changelog, found.stored, todo.source_offset)
+            place = TopicPartition(topics.changelog, partition)
+            one = _Partition(place, logs[partition], readers, found, stable)
+            ends = {tp: end for tp, end in hanging.items() if one.hangs_in(tp)}
+            if (problem := await one.settle(todo, ends)) is not None:
+                refused[partition] = problem
     return refused
 
 
-async def _end(readers: "_Readers", output: PartitionLog, ends: Ends, found: Evidence) -> bool:
-    """Abort what hangs: a transaction of the same producer that is aborted takes it along.
+@dataclass(frozen=True, slots=True)
+class _Partition:
+    """One partition at its settlement. stable: where committed records end in each place."""
 
-    It has to have a record in each place; one that stands there anyway is as good as any.
-    """
-    again = {tp.topic: Messages.of([message(found.tails[tp.topic][0])]) for tp in ends}
-    for _ in range(_ABORTS_MAX if ends else 0):
-        await output.abort(again)
-        if await readers.are_stable(ends, _ABORT_WAIT_S):
-            return True
-    return not ends
+    changelog: TopicPartition
+    output: PartitionLog
+    readers: "_Readers"
+    found: Evidence
+    stable: Ends
 
+    async def settle(self, todo: Settlement, ends: Ends) -> RecoveryError | None:
+        """Have all places agree, and begin an attempt; why the partition can't go on with it.
 
-async def _write(
-    readers: "_Readers", output: PartitionLog, changelog: TopicPartition, todo: Settlement
-) -> None:
-    for topic, messages in todo.outputs.items():
-        await output.append(topic, Messages.of(messages))
-    output.cut()
-    last = await output.commit(todo.state, todo.source_offset + 1)
-    if not await readers.are_stable({changelog: last + 1}, _ABORT_WAIT_S):
-        raise LogError(f"a commit to {changelog.topic}[{changelog.partition}] does not show")
+        ends: of the places where anything hangs.
+        """
+        found, changelog = self.found, self.changelog
+        is_ahead = found.stored > todo.source_offset and found.applied < self.stable[changelog]
+        if is_ahead and todo.shown > todo.source_offset:
+            return _lost(changelog, todo)
+        if ends or todo:
+            _report(changelog.partition, ends, todo)
+            if not await self._end(ends):
+                return _still_hanging(ends)
+        # Before anything is written again: what is lost of that is found from here on.
+        begun = Attempt(await self.readers.ends_by_topic(changelog.partition))
+        if todo:
+            await self._write(todo)
+        self.output.attempt = begun
+        return _ahead(changelog, found.stored, todo.source_offset) if is_ahead else None
+
+    def hangs_in(self, place: TopicPartition) -> bool:
+        """Whether a transaction hangs in a place; it may have ended just now."""
+        return place.partition == self.changelog.partition and bool(self._hanging(place))
+
+    def _hanging(self, place: TopicPartition) -> list[ConsumerRecord]:
+        tail = self.found.tails[place.topic]
+        return [one for one in tail if one.offset >= self.stable[place]]
+
+    async def _end(self, ends: Ends) -> bool:
+        """Abort what hangs: a transaction of the same producer that is aborted takes it along.
+
+        It has to have a record in each place: the first that hangs, which is of the newest attempt
+        there, as one of an earlier attempt would be taken for output of this.
+        """
+        again = {tp.topic: Messages.of([message(self._hanging(tp)[0])]) for tp in ends}
+        for _ in range(_ABORTS_MAX if ends else 0):
+            await self.output.abort(again)
+            if await self.readers.are_stable(ends, _ABORT_WAIT_S):
+                return True
+        return not ends
+
+    async def _write(self, todo: Settlement) -> None:
+        """Write again what is missing, in the name of the attempt that has written it first."""
+        self.output.attempt = todo.attempt
+        for topic, messages in todo.outputs.items():
+            await self.output.append(topic, Messages.of(messages))
+        self.output.cut()
+        last = await self.output.commit(todo.state, todo.source_offset + 1)
+        changelog = self.changelog
+        if not await self.readers.are_stable({changelog: last + 1}, _ABORT_WAIT_S):
+            raise LogError(f"a commit to {changelog.topic}[{changelog.partition}] does not show")
 
 
 def _report(partition: int, ends: Ends, todo: Settlement) -> None:
@@ -239,6 +266,11 @@ class _Readers:
         places = [TopicPartition(t, p) for p in partitions for t in self._topics.written]
         stable = await self._committed.end_offsets(places)
         return stable, await self._every.end_offsets(places)
+
+    async def ends_by_topic(self, partition: int) -> dict[str, int]:
+        """Where everything ends in each topic of a partition."""
+        places = [TopicPartition(topic, partition) for topic in self._topics.written]
+        return {tp.topic: end for tp, end in (await self._every.end_offsets(places)).items()}
 
     async def hanging(self, partitions: Iterable[int]) -> Ends:
         """Up to where records stay undecided, of each place where any do."""

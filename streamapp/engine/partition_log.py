@@ -12,6 +12,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import IncompatibleBrokerVersion
 
 from streamapp.engine import metrics
+from streamapp.engine.attempt import Attempt
 from streamapp.engine.outbox import ANSWER_TIMEOUT_S, RECORD_BYTES_MAX, Outbox, answered, confirm
 from streamapp.engine.record_batch import Header, Messages, encoded_headers
 from streamapp.engine.store import PARTITION_STATE_KEY
@@ -45,10 +46,12 @@ Item = tuple[bytes, bytes | None]
 class PartitionLog(Protocol):
     """Where one source partition's output goes, in the order it is appended.
 
-    is_fenced: after `open` an earlier owner can't write any more.
+    is_fenced: after `open` an earlier owner can't write any more. attempt: named beside each state
+    that is committed.
     """
 
     is_fenced: bool
+    attempt: Attempt
 
     async def open(self) -> None:
         """Get ready; where fenced, lock an earlier owner of the partition out."""
@@ -118,6 +121,7 @@ class AtLeastOnceLog:
     def __init__(
         self, producer: AIOKafkaProducer, partition: int, changelog: str, source_id: str = ""
     ) -> None:
+        self.attempt = Attempt()
         self._outbox = Outbox(producer, partition, is_transactional=False)
         self._changelog = changelog
         self._source_id = source_id
@@ -139,7 +143,7 @@ class AtLeastOnceLog:
         output = self._outbox.take_unconfirmed()
         self._outbox.go_on()
         await confirm(output)
-        messages = state_messages(items, self._source_id, position - 1)
+        messages = state_messages(items, self._source_id, position - 1, self.attempt)
         sent = await self._outbox.send_whole(self._changelog, messages)
         await confirm([sent.confirmation])
         return sent.last_offset
@@ -171,6 +175,7 @@ class ExactlyOnceLog:
         new_producer: Callable[..., TransactionalProducer] = TransactionalProducer,
         source_id: str = "",
     ) -> None:
+        self.attempt = Attempt()
         self._client = client
         self._source_id = source_id
         self._transaction_timeout_ms = int(transaction_timeout_s * 1000)
@@ -224,9 +229,8 @@ class ExactlyOnceLog:
         assert self._outbox is not None
         await self._outbox.send_cut()
         await self._begin([])
-        state = await self._outbox.send(
-            self._changelog, [state_messages(items, self._source_id, position - 1)]
-        )
+        messages = state_messages(items, self._source_id, position - 1, self.attempt)
+        state = await self._outbox.send(self._changelog, [messages])
         # Then the offset, not beside it: Kafka verifies what is new in a transaction one request
         # at a time, and refuses output that still waits for that when the offset comes.
         await confirm(self._outbox.take_unconfirmed())
@@ -260,12 +264,16 @@ class ExactlyOnceLog:
             await answered(producer.stop)
 
 
-def state_messages(items: Sequence[Item], source_id: str, source_offset: int) -> Messages:
-    """Changed state as changelog records; the partition's own says of which source it is.
+def state_messages(
+    items: Sequence[Item], source_id: str, source_offset: int, attempt: Attempt
+) -> Messages:
+    """Changed state as changelog records; the partition's own says of which source it is, and
+    which attempt has led to it.
 
     source_offset: of the last record it holds; what is erased says it, having no bytes to do so.
     """
-    own = [(SOURCE_ID_HEADER, source_id.encode())] if source_id else []
+    source = [(SOURCE_ID_HEADER, source_id.encode())] if source_id else []
+    own = [*source, *attempt.headers()]
     kinds: list[Sequence[Header]] = [[], own, state_headers(source_offset)]
     headers = ByteColumn.of([encoded_headers(kind) for kind in kinds])
     keys = [key for key, _ in items]

@@ -5,7 +5,8 @@ at that moment (Apache Kafka 4.3.1, KAFKA-20734). Records hang there, neither co
 until the next transaction of the same producer decides over them as well. Then a partition's
 verdicts, dead letters, state and source offset disagree: some of them show the transaction, some
 do not. The rule that makes them agree again: what any of them shows as committed is done, and what
-is done and stands somewhere only undecided or aborted is written once more.
+is done and stands somewhere only undecided or aborted is written once more. All of it must be of
+one attempt: others at the same records may have been made with another model.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 import msgspec
 from aiokafka.structs import ConsumerRecord
 
+from streamapp.engine.attempt import Attempt
 from streamapp.engine.record_batch import Message
 from streamapp.engine.recovery import source_id_of
 from streamapp.engine.store import PARTITION_STATE_KEY, USER_PREFIX
@@ -66,12 +68,14 @@ class Settlement:
 
     source_offset: of the last record that is done. state: changelog items, the partition's last.
     shown: the last source offset that anything shows; the changelog may no longer hold its state.
+    attempt: that has led to all of it.
     """
 
     source_offset: int
     shown: int
     outputs: dict[str, list[Message]] = field(default_factory=dict)
     state: list[tuple[bytes, bytes | None]] = field(default_factory=list)
+    attempt: Attempt = field(default_factory=Attempt)
 
     def __bool__(self) -> bool:
         return bool(self.outputs or self.state)
@@ -98,88 +102,135 @@ def settlement(topics: Topics, evidence: Evidence) -> Settlement | None:
     last = evidence.committed.get(topics.changelog)
     if last is not None and last.value is not None and not _is_usable(topics, last):
         return None
-    state = _State.of(topics, evidence)
-    shown = _shown(topics, evidence)
-    done = state.done(shown)
+    changelog = _Changelog.of(topics, evidence)
+    shown, attempt = _shown(topics, evidence, changelog)
+    done = changelog.done(shown, attempt)
     outputs = {
         topic: missing
         for topic in topics.outputs
         if (missing := _missing(topics, topic, evidence, done))
     }
-    is_told = done < 0 or (evidence.group_offset or 0) > done
-    if done == state.source_offset and not outputs and is_told:
-        return Settlement(done, shown)
-    return Settlement(done, shown, outputs, state.items(done))
+    is_told = done.source_offset < 0 or (evidence.group_offset or 0) > done.source_offset
+    if done == changelog.committed and not outputs and is_told:
+        return Settlement(done.source_offset, shown)
+    items = changelog.items(topics, done)
+    return Settlement(done.source_offset, shown, outputs, items, done.attempt)
 
 
-def _shown(topics: Topics, evidence: Evidence) -> int:
-    """The last source offset that a committed output, the group or the local store shows."""
-    state = evidence.committed.get(topics.changelog)
-    # What is older than the state may count records of a source topic that was made again since.
-    since = -1 if state is None else state.timestamp
-    outputs = [evidence.committed.get(topic) for topic in topics.outputs]
-    shown = [_source_offset(topics, one) for one in outputs if one and one.timestamp >= since]
-    if evidence.group_offset is not None:
-        shown.append(evidence.group_offset - 1)
-    shown += [
-        partition_state.source_offset(one.value)
-        for one in evidence.tails.get(topics.changelog, ())
-        if one.offset == evidence.applied and _is_usable(topics, one)
-    ]
-    return max(shown, default=-1)
+def _shown(
+    topics: Topics, evidence: Evidence, changelog: "_Changelog"
+) -> tuple[int, Attempt | None]:
+    """The last source offset that anything shows as committed, and the attempt that did it.
+
+    The newest that shows anything: it began behind all that was committed before, except for what
+    one local store alone knows of, and that it has done again. None where the group has committed
+    what no state goes up to.
+    """
+    committed = changelog.committed
+    found = [(committed.attempt, committed.source_offset)]
+    for topic in topics.outputs:
+        one = evidence.committed.get(topic)
+        if one is not None and committed.is_followed_by(one):
+            found.append((changelog.attempt_at(topics, one), _source_offset(topics, one)))
+    if (last := (evidence.group_offset or 0) - 1) > committed.source_offset:
+        counted = [one for one in changelog.states if one.source_offset == last]
+        if not counted:
+            return last, None
+        found.append((counted[-1].attempt, last))
+    stored = [one for one in changelog.states if one.offset == evidence.applied]
+    found += [(one.attempt, one.source_offset) for one in stored]
+    attempt, shown = max(found, key=lambda one: (one[0].begin(topics.changelog), one[1]))
+    return shown, attempt
 
 
-def _missing(topics: Topics, topic: str, evidence: Evidence, done: int) -> list[Message]:
-    """Output up to `done` that stands in the tail only, each once, in order."""
+def _missing(topics: Topics, topic: str, evidence: Evidence, done: "_State") -> list[Message]:
+    """Output of the attempt that is done which stands in the tail only, each once, in order."""
     last = _source_offset(topics, evidence.committed.get(topic))
     found: dict[int, ConsumerRecord] = {}
     for record in evidence.tails.get(topic, ()):
         offset = _source_offset(topics, record)
-        if last < offset <= done:
+        if last < offset <= done.source_offset and record.offset >= done.attempt.begin(topic):
             found.setdefault(offset, record)
     return [message(found[offset]) for offset in sorted(found)]
 
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """The partition's state as committed, and what of it stands in the changelog's tail."""
+    """A partition's state in the changelog, or that there is none: a source offset of -1."""
 
-    source_offset: int
-    value: bytes | None
-    #: It was cleared by an operator: outputs may be of an earlier life of the source topic.
-    is_cleared: bool
-    tail: Sequence[ConsumerRecord]
+    offset: int = -1
+    time_ms: int = -1
+    source_offset: int = -1
+    value: bytes | None = None
+    attempt: Attempt = field(default_factory=Attempt)
 
     @classmethod
-    def of(cls, topics: Topics, evidence: Evidence) -> "_State":
+    def of(cls, record: ConsumerRecord) -> "_State":
+        value = record.value
+        source_offset = -1 if value is None else partition_state.source_offset(value)
+        attempt = Attempt.of(record.headers)
+        return cls(record.offset, record.timestamp, source_offset, value, attempt)
+
+    def is_followed_by(self, output: ConsumerRecord) -> bool:
+        """What is older may count records of a source topic that was made again since."""
+        if self.attempt.begins:
+            return bool(output.offset >= self.attempt.begin(output.topic))
+        return bool(output.timestamp >= self.time_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class _Changelog:
+    """The partition's state as committed, and what stands behind it, committed or not."""
+
+    committed: _State
+    #: The state was cleared by an operator: outputs may be of an earlier life of the source topic.
+    is_cleared: bool
+    states: Sequence[_State]
+    profiles: Sequence[ConsumerRecord]
+
+    @classmethod
+    def of(cls, topics: Topics, evidence: Evidence) -> "_Changelog":
         last = evidence.committed.get(topics.changelog)
-        value = None if last is None else last.value
-        offset = -1 if value is None else partition_state.source_offset(value)
         tail = evidence.tails.get(topics.changelog, ())
-        tail = [one for one in tail if _is_profile(one) or _is_usable(topics, one)]
-        return cls(offset, value, last is not None and value is None, tail)
+        return cls(
+            _State() if last is None else _State.of(last),
+            last is not None and last.value is None,
+            [_State.of(one) for one in tail if _is_usable(topics, one)],
+            [one for one in tail if _is_profile(one)],
+        )
 
-    def done(self, shown: int) -> int:
-        """Source offset of the first state that holds all that is shown; else the committed one."""
-        if self.is_cleared or shown <= self.source_offset:
-            return self.source_offset
-        offsets = [partition_state.source_offset(one.value) for one in self.tail if _is_state(one)]
-        return min((one for one in offsets if one >= shown), default=self.source_offset)
+    def attempt_at(self, topics: Topics, output: ConsumerRecord) -> Attempt:
+        """The attempt of a committed output: the newest that had begun; it has a state here."""
+        begun = [
+            one.attempt
+            for one in (self.committed, *self.states)
+            if one.attempt.begin(output.topic) <= output.offset
+        ]
+        return max(
+            begun, key=lambda one: one.begin(topics.changelog), default=self.committed.attempt
+        )
 
-    def items(self, done: int) -> list[tuple[bytes, bytes | None]]:
+    def done(self, shown: int, attempt: Attempt | None) -> _State:
+        """The attempt's first state that holds all that is shown; else the committed one."""
+        if self.is_cleared or shown <= self.committed.source_offset:
+            return self.committed
+        holding = [
+            one for one in self.states if one.attempt == attempt and one.source_offset >= shown
+        ]
+        return min(holding, key=lambda one: one.source_offset, default=self.committed)
+
+    def items(self, topics: Topics, done: _State) -> list[tuple[bytes, bytes | None]]:
         """State as of `done`: profiles that have changed since the committed one, then its own."""
         newest: dict[bytes, tuple[int, bytes | None]] = {}
-        state = self.value
-        for record in self.tail:
-            key, value = record.key, record.value
-            if _is_state(record):
-                state = value if partition_state.source_offset(value) == done else state
-            elif self.source_offset < (offset := _profile_offset(record)) <= done:
-                before, _ = newest.get(key, (offset, value))
+        begin, since = done.attempt.begin(topics.changelog), self.committed.source_offset
+        for record in self.profiles:
+            offset = _profile_offset(record)
+            if record.offset >= begin and since < offset <= done.source_offset:
+                before, _ = newest.get(record.key, (offset, None))
                 if offset >= before:
-                    newest[key] = offset, value
+                    newest[record.key] = offset, record.value
         items = [(key, value) for key, (_, value) in newest.items()]
-        return [*items, *([] if state is None else [(PARTITION_STATE_KEY, state)])]
+        return [*items, *([] if done.value is None else [(PARTITION_STATE_KEY, done.value)])]
 
 
 def _is_profile(record: ConsumerRecord) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from streamapp.engine.attempt import Attempt
 from streamapp.engine.outbox import LogError
 from streamapp.engine.record_batch import Message, Messages
 from tests.engine.unpacking import unpacked
@@ -76,6 +77,7 @@ class FakeLog:
 
     def __init__(self, broker: FakeBroker, faults: Faults, *, transactional: bool) -> None:
         self.is_fenced = transactional
+        self.attempt = Attempt()
         self.broker = broker
         self.faults = faults
         self.transactional = transactional

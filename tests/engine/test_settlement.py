@@ -5,11 +5,16 @@ from typing import Any
 
 from aiokafka.structs import ConsumerRecord
 
+from streamapp.engine.attempt import Attempt
 from streamapp.engine.settlement import Evidence, Settlement, Topics, settlement
 from streamapp.engine.store import PARTITION_STATE_KEY, user_key
 from streamapp.features.profile import empty_profiles, seal
 from streamapp.scoring import partition_state
 
+UNNAMED = Attempt()
+#: Two owners of the partition, and where the topics ended when they began.
+FIRST = Attempt({"verdicts": 10, "dlq": 0, "state": 10})
+SECOND = Attempt({"verdicts": 20, "dlq": 0, "state": 20})
 TOPICS = Topics("in", ("verdicts", "dlq"), "state", "group", "id-1")
 
 
@@ -20,32 +25,38 @@ def record(
     return ConsumerRecord(topic, 0, at, time_ms, 0, key, value, None, -1, -1, tuple(headers))
 
 
-def state(offset: int, source_id: str = "id-1", **options: Any) -> ConsumerRecord:
+def state(
+    offset: int, source_id: str = "id-1", attempt: Attempt = UNNAMED, **options: Any
+) -> ConsumerRecord:
     """The partition's state after this source offset."""
     image = partition_state.moved(b"\1" + bytes(91), offset)
-    headers = [("source_id", source_id.encode())]
+    headers = [("source_id", source_id.encode()), *attempt.headers()]
     return record("state", image, key=PARTITION_STATE_KEY, headers=headers, **options)
 
 
-def profile(user: str, offset: int) -> ConsumerRecord:
+def profile(user: str, offset: int, **options: Any) -> ConsumerRecord:
     """A profile that this event changed last."""
     block = empty_profiles(1)
     block["source_offset"] = offset
-    return record("state", seal(block[0]), key=user_key(user))
+    return record("state", seal(block[0]), key=user_key(user), **options)
 
 
-def verdict(offset: int, source: str = "in", time_ms: int = 0) -> ConsumerRecord:
+def verdict(offset: int, source: str = "in", model: str = "", **options: Any) -> ConsumerRecord:
     """A verdict as far as it matters."""
-    payload = {"source": {"topic": source, "partition": 0, "offset": offset}}
-    return record("verdicts", json.dumps(payload).encode(), time_ms=time_ms)
+    payload = {"source": {"topic": source, "partition": 0, "offset": offset}, "model": model}
+    return record("verdicts", json.dumps(payload).encode(), **options)
 
 
 def settled(
-    committed: list[ConsumerRecord], tail: list[ConsumerRecord], group_offset: int | None = 5
+    committed: list[ConsumerRecord],
+    tail: list[ConsumerRecord],
+    group_offset: int | None = 5,
+    applied: int = -1,
 ) -> Settlement | None:
     """What is to be done, given the last committed records and those behind them."""
     tails = {topic: [one for one in tail if one.topic == topic] for topic in TOPICS.written}
-    return settlement(TOPICS, Evidence({one.topic: one for one in committed}, tails, group_offset))
+    last = {one.topic: one for one in committed}
+    return settlement(TOPICS, Evidence(last, tails, group_offset, applied))
 
 
 def found(settlement: Settlement | None) -> tuple[int, list[bytes | None], list[bytes]]:
@@ -113,3 +124,44 @@ def test_what_is_not_ours_is_passed_over() -> None:
         record("state", b"?", key=b"theirs"),
     ]
     assert Settlement(4, 4) == settled([verdict(4), state(4)], strangers)
+
+
+def test_output_of_another_attempt_than_the_committed_state_is_left_aside() -> None:
+    """It may be of another model; where that alone has anything, there is nothing."""
+    a, b = (verdict(5, model=model, at=at) for model, at in (("a", 11), ("b", 20)))
+    tail = [a, verdict(6, model="a", at=12), b]
+    held = state(6, attempt=SECOND, at=30)
+    assert (6, [b.value]) == found(settled([verdict(4, at=3), held], tail, 7))[:2]
+
+
+def test_a_committed_verdict_brings_state_of_its_own_attempt() -> None:
+    """Not of an earlier one that has aborted, though that goes as far, too."""
+    aborted = [profile("a", 5, at=11), state(6, attempt=FIRST, at=12)]
+    mine = [profile("b", 5, at=21), state(7, attempt=SECOND, at=22)]
+    todo = settled([verdict(6, at=21), state(4, at=3)], [*aborted, *mine])
+    assert (7, [], [user_key("b"), PARTITION_STATE_KEY]) == found(todo)
+    assert todo is not None
+    assert SECOND == todo.attempt
+
+
+def test_the_groups_offset_alone_is_of_the_newest_attempt_that_went_so_far() -> None:
+    """A later owner would have begun behind it."""
+    states = [state(6, attempt=FIRST, at=12), state(6, attempt=SECOND, at=22)]
+    a, b = (verdict(5, model=model, at=at) for model, at in (("a", 11), ("b", 20)))
+    todo = settled([verdict(4, at=3), state(4, at=3)], [*states, a, b], 7)
+    assert (6, [b.value]) == found(todo)[:2]
+
+
+def test_what_a_store_alone_knows_of_gives_way_to_what_was_done_since() -> None:
+    """Another owner could not see it, has done it again, and readers have got that."""
+    tail = [state(8, attempt=FIRST, at=12), state(6, attempt=SECOND, at=22)]
+    before = state(4, at=3)
+    assert 8 == found(settled([verdict(4, at=3), before], tail, applied=12))[0]
+    assert 6 == found(settled([verdict(6, at=21), before], tail, applied=12))[0]
+
+
+def test_a_first_transaction_that_only_its_verdict_shows_is_done() -> None:
+    """No state is committed yet, and its attempt began with empty topics."""
+    attempt = Attempt(dict.fromkeys(TOPICS.written, 0))
+    todo = settled([verdict(3)], [profile("a", 2), state(3, attempt=attempt, at=1)], None)
+    assert (3, [], [user_key("a"), PARTITION_STATE_KEY]) == found(todo)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from streamapp.engine.attempt import Attempt
 from streamapp.engine.outbox import RECORD_BYTES_MAX
 from streamapp.engine.partition_log import state_messages, whole_profiles_max
 from streamapp.engine.record_batch import RecordBatch
@@ -21,6 +22,8 @@ def test_the_largest_checkpoint_fits_a_record_batch(
     profiles = whole_profiles_max(state_bytes(trees), batch_records) - 1 + batch_records
     state = PartitionState(model.version, HalfSpaceState.empty(trees)).to_bytes(trees)
     items = [(user_key("\U0001f600" * 128), bytes(PROFILE_BYTES))] * profiles
-    messages = state_messages([*items, (PARTITION_STATE_KEY, state)], "an id of a topic", 0)
+    attempt = Attempt({"a topic's name" * 16: 2**62, "b": 0})
+    items.append((PARTITION_STATE_KEY, state))
+    messages = state_messages(items, "an id of a topic", 0, attempt)
     size = RecordBatch([messages], 0, is_transactional=False).size()
     assert RECORD_BYTES_MAX * 0.95 < size <= RECORD_BYTES_MAX

@@ -65,10 +65,14 @@ class Broker:
         self.offsets: dict[GroupPartition, int] = {}
         #: Every offset the group has committed, in order.
         self.offset_history: defaultdict[GroupPartition, list[int]] = defaultdict(list)
+        #: Up to where each epoch of a producer has committed, whether readers see it or not.
+        self.committed_by: defaultdict[GroupPartition, dict[int, int]] = defaultdict(dict)
         #: Share of markers that are written late.
         self.slow_markers = 0.0
         #: Share of markers of the next transaction that are never written, and what follows that.
         self.lost_markers = 0.0
+        #: Share of commits of which half of the markers are never written.
+        self.torn_commits = 0.0
         self.on_lost_markers: Callable[[], None] = lambda: None
         #: Offsets of transactions whose marker for them was lost, by producer.
         self._hanging_offsets: defaultdict[int, dict[GroupPartition, int]] = defaultdict(dict)
@@ -201,9 +205,14 @@ class Broker:
             "committed" if outcome else "aborted",
             producer=f"{transaction.producer_id}.{transaction.epoch}",
         )
+        for place, offset in transaction.offsets.items():
+            if outcome:
+                self.committed_by[place][transaction.epoch] = offset
         places = sorted(transaction.partitions)
         transaction.markers_due = len(places) + 1
         lost_share, self.lost_markers = self.lost_markers, 0.0
+        if outcome and self.torn_commits and self._world.chance(self.torn_commits):
+            lost_share = max(lost_share, 0.5)
 
         def written() -> None:
             transaction.markers_due -= 1

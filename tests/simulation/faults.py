@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final, Literal, Protocol
 
@@ -65,6 +65,7 @@ class FaultPlan:
     times: list[tuple[float, str]] = field(default_factory=list)
     weather: Weather = field(default_factory=Weather)
     slow_markers: float = 0.0
+    torn_commits: float = 0.0
 
     @classmethod
     def drawn(cls, draw: random.Random, guarantee: Guarantee) -> "FaultPlan":
@@ -79,10 +80,16 @@ class FaultPlan:
         times = [(draw.uniform(0, FAULTS_S), kind) for kind in drawn]
         return cls(sorted(times), weather, draw.choice((0.0, 0.1, 0.3)))
 
+    def with_torn_commits(self, draw: random.Random) -> "FaultPlan":
+        """More of what makes one owner settle what another has left."""
+        more = [(draw.uniform(0, FAULTS_S), draw.choice(("kill", "kill at"))) for _ in range(6)]
+        return replace(self, times=sorted([*self.times, *more]), torn_commits=0.3)
+
     def begin(self, world: World, network: Network, broker: Broker, hosts: Hosts) -> None:
         """Put them on the world's calendar."""
         network.weather = self.weather
         broker.slow_markers = self.slow_markers
+        broker.torn_commits = self.torn_commits
         for when, kind in self.times:
             world.after(when, partial(KINDS[kind], world.random, hosts))
 

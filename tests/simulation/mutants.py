@@ -11,6 +11,7 @@ from typing import Any, Final
 from unittest.mock import patch
 
 from streamapp.engine import engine
+from streamapp.engine.attempt import Attempt
 from streamapp.engine.engine import Engine
 from streamapp.engine.outbox import LogError
 from streamapp.engine.partition import PartitionTask
@@ -30,6 +31,14 @@ class _WrappedLog:
         self.inner = inner
         self.new = new
         self.is_fenced = inner.is_fenced
+
+    @property
+    def attempt(self) -> Attempt:
+        return self.inner.attempt
+
+    @attempt.setter
+    def attempt(self, attempt: Attempt) -> None:
+        self.inner.attempt = attempt
 
     async def open(self) -> None:
         await self.inner.open()
@@ -176,7 +185,9 @@ class _RetryingLog(_WrappedLog):
             offset = await self.inner.commit(items, position)
         except LogError:
             self._is_retrying = True
+            attempt = self.attempt
             self.inner = await self.new()
+            self.attempt = attempt
             await self.inner.open()
             for topic, messages in self._sent[: self._cut]:
                 await self.inner.append(topic, messages)
@@ -255,6 +266,22 @@ async def _unsettled(*_: object) -> dict[int, RecoveryError]:
     return {}
 
 
+class _NamelessLog(_WrappedLog):
+    @property
+    def attempt(self) -> Attempt:
+        return Attempt()
+
+    @attempt.setter
+    def attempt(self, attempt: Attempt) -> None:
+        """No state says whose it is."""
+
+
+class SettledFromAnyAttempt(_MutantEngine):
+    """What is written again is taken from whichever attempt stands first."""
+
+    log_type = _NamelessLog
+
+
 MUTANTS: Final[tuple[type[Engine], ...]] = (
     OffsetBeforeOutput,
     StoreBeforeCommit,
@@ -265,4 +292,5 @@ MUTANTS: Final[tuple[type[Engine], ...]] = (
     NothingHeldBack,
     RecoveryBeforeFence,
     NothingSettled,
+    SettledFromAnyAttempt,
 )

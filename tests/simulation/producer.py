@@ -95,6 +95,11 @@ class SimulatedProducer:
         self._state = "ready"
         self._sender = self._process.loop.create_task(self._send_all())
 
+    @property
+    def epoch(self) -> int:
+        """Of its producer id; 0 before the start."""
+        return 0 if self._id is None else self._id.epoch
+
     def _init(self) -> ProducerId:
         return self._broker.init_producer(self._transactional_id, self._transaction_timeout_s)
 

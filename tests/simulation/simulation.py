@@ -1,7 +1,7 @@
 """One run of the whole checkpoint protocol, decided by its seed."""
 
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +13,7 @@ from streamapp.engine.settings import WorkerSettings
 from streamapp.engine.store import PARTITION_STATE_KEY
 from streamapp.scoring.partition_state import source_offset
 from streamapp.scoring.verdicts import SourcePartition
+from tests.simulation.attempts import Attempt, started_with, stretches
 from tests.simulation.broker import Broker
 from tests.simulation.checks import broken_promises
 from tests.simulation.disk import Disk
@@ -20,8 +21,15 @@ from tests.simulation.faults import FAULTS_S, PAUSES_S, Deed, FaultPlan, Guarant
 from tests.simulation.group import REBALANCE_TIMEOUT_S, SESSION_TIMEOUT_S, Group
 from tests.simulation.network import Network, Weather
 from tests.simulation.topic_log import Message
-from tests.simulation.worker import CHANGELOG, OUTPUTS, SOURCE, Plan, SimulatedWorker, Surroundings
-from tests.simulation.workload import POLICY, Truth, payments, small_model, truth
+from tests.simulation.worker import (
+    CHANGELOG,
+    OUTPUTS,
+    SOURCE,
+    Plan,
+    SimulatedWorker,
+    Surroundings,
+)
+from tests.simulation.workload import POLICY, Truth, models, payments, truth
 from tests.simulation.world import Process, Stuck, World
 
 GROUP = "streamapp"
@@ -85,6 +93,11 @@ class Simulation:
         self.broker.on_lost_markers = self._lose_leaders
         self._ambushes: list[tuple[str, Deed]] = []
         self._is_calm = False
+        self._attempts: defaultdict[int, list[Attempt]] = defaultdict(list)
+        self._draw_model = random.Random(f"models of {seed}")
+        self._models = models()[:1] if is_calm else started_with(seed, self.guarantee)
+        if len(self._models) > 1:
+            self.faults = self.faults.with_torn_commits(self._draw_model)
 
     def run(self) -> list[str]:
         """Go through it all; what is broken in the end."""
@@ -122,8 +135,9 @@ class Simulation:
             return
         host.lives += 1
         host.process = self.world.new_process(f"{host.name}.{host.lives}")
-        around = Surroundings(self.broker, self.network, self.group)
-        host.worker = SimulatedWorker(self.plan, around, host.process, host.disk)
+        around = Surroundings(self.broker, self.network, self.group, self._attempts)
+        model = self._models[self._draw_model.randrange(len(self._models))]
+        host.worker = SimulatedWorker(self.plan, around, host.process, host.disk, model)
         host.process.run(host.worker.main(lambda: self._start_again(host)))
         self.world.note(host.process.name, "started")
 
@@ -135,7 +149,7 @@ class Simulation:
         self._is_calm = True
         self.network.weather = Weather()
         self.broker.slow_markers = 0.0
-        self.broker.lost_markers = 0.0
+        self.broker.lost_markers = self.broker.torn_commits = 0.0
         self.network.is_broker_up = True
         for host in self.hosts:
             if host.process is not None:
@@ -203,7 +217,13 @@ class Simulation:
         return broken
 
     def _truth(self, partition: int, messages: list[Message]) -> Truth:
-        return truth(SourcePartition(SOURCE, partition), messages)
+        found = stretches(
+            self._attempts[partition],
+            self.broker.committed_by[GROUP, SOURCE, partition],
+            len(messages),
+        )
+        self.world.met["went on with another model"] += len(found[1:])
+        return truth(SourcePartition(SOURCE, partition), messages, found)
 
     def _some_host(self, suits: Callable[[Host], bool]) -> Host | None:
         found = [host for host in self.hosts if host.is_up and suits(host)]
@@ -307,6 +327,8 @@ class Simulation:
     def _lose_leaders(self) -> None:
         if self.world.chance(0.7):
             self.outage(self.world.random.uniform(0.05, 1.0))
+        if self.faults.torn_commits and self.world.chance(0.5):
+            self.kill(self.world.random.randint(0, 12), "kept")
 
     def _broker_back(self) -> None:
         self.network.is_broker_up = True
@@ -337,7 +359,7 @@ def _plan(draw: random.Random, guarantee: Guarantee, engine_type: type[Engine]) 
         dead_letter_run_max=10_000,
         dead_letter_share_max=1.0,
     )
-    scorer = Scorer(small_model(), POLICY, OUTPUTS, settings.checkpoint_profiles_max)
+    scorer = Scorer(models()[0], POLICY, OUTPUTS, settings.checkpoint_profiles_max)
     return Plan(
         settings,
         scorer,

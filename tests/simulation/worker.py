@@ -6,8 +6,9 @@ back, fetches and delivers batches, ticks, commits, and exits when the engine ha
 
 import asyncio
 import contextlib
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -21,6 +22,8 @@ from streamapp.engine.outside import Outside
 from streamapp.engine.partition import OutputTopics, Scorer
 from streamapp.engine.recovery import RecoveryError
 from streamapp.engine.settings import WorkerSettings
+from streamapp.scoring.artifact import ModelArtifact
+from tests.simulation.attempts import Attempt
 from tests.simulation.broker import Broker
 from tests.simulation.consumer import SimulatedConsumer
 from tests.simulation.disk import Disk, SimulatedStore
@@ -56,24 +59,33 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a worker finds when it starts."""
+    """What a worker finds when it starts, and where it notes what it takes over."""
 
     broker: Broker
     network: Network
     group: Group
+    attempts: defaultdict[int, list[Attempt]]
 
 
 class SimulatedWorker:
     """One life of a worker, from start to exit or death."""
 
-    def __init__(self, plan: Plan, around: Surroundings, process: Process, disk: Disk) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        around: Surroundings,
+        process: Process,
+        disk: Disk,
+        model: ModelArtifact,
+    ) -> None:
         self._plan = plan
+        self._model = model
         self._around = around
         self._process = process
         clients = (process, around.network, around.broker)
         self.engine = plan.engine_type(
             plan.settings,
-            plan.scorer,
+            replace(plan.scorer, model=model),
             SOURCE,
             CHANGELOG,
             {},
@@ -165,6 +177,8 @@ class SimulatedWorker:
 
     async def _take_over(self, assignment: Assignment) -> None:
         await self.engine.assign(assignment.partitions, assignment.generation)
+        for one in self.engine.partitions:
+            self._note_attempt(one)
         self._positions.clear()
         for one in assignment.partitions:
             committed = await self._asked(
@@ -178,6 +192,15 @@ class SimulatedWorker:
                 raise RecoveryError(self.engine.why_not_ready() or f"{one} is stopped")
         self._assignment = assignment
         self._note("took over", positions=self._positions)
+
+    def _note_attempt(self, partition: int) -> None:
+        """Where it goes on: behind what it has settled, though others may have undone that."""
+        task = self.engine._tasks[partition]
+        epoch = producer_epoch(task._output)
+        place = (self._plan.settings.group, SOURCE, partition)
+        settled = self._around.broker.committed_by[place].get(epoch, 0)
+        attempt = Attempt(epoch, max(task.position or 0, settled), self._model)
+        self._around.attempts[partition].append(attempt)
 
     async def _heartbeat(self) -> None:
         """Stay a member, also while state is recovered; note when the assignment is over."""
@@ -273,6 +296,12 @@ class SimulatedWorker:
 
     def _note(self, what: str, **fields: Any) -> None:
         self._process.world.note(self._process.name, what, **fields)
+
+
+def producer_epoch(output: Any) -> int:
+    """Of a partition's log, which mutants wrap; 0 without transactions."""
+    producer = getattr(getattr(output, "inner", output), "_producer", None)
+    return producer.epoch if isinstance(producer, SimulatedProducer) else 0
 
 
 async def _insist(attempt: Callable[[], Awaitable[T]]) -> T:

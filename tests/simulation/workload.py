@@ -1,6 +1,6 @@
 """What a run scores: a small model, records of few users with all that goes wrong, and the truth.
 
-The truth is an undisturbed run through `Pipeline`: no broker, no store, no checkpoint.
+The truth is an undisturbed run through `take`: no broker, no store, no checkpoint.
 """
 
 import json
@@ -17,10 +17,12 @@ from streamapp.engine.store import PARTITION_STATE_KEY, user_key
 from streamapp.features.profile import seal
 from streamapp.lifecycle.fitting import FitSettings
 from streamapp.lifecycle.training import read_reference, train
-from streamapp.scoring import Pipeline
 from streamapp.scoring.artifact import ModelArtifact
+from streamapp.scoring.erasing import joined, steps, take
+from streamapp.scoring.partition_state import PartitionState
 from streamapp.scoring.policy import Policy
 from streamapp.scoring.process import Records
+from streamapp.scoring.profiles import MemoryProfiles
 from streamapp.scoring.verdicts import SourcePartition
 from tests.simulation.topic_log import Header, Message
 
@@ -32,8 +34,8 @@ _DAY_MS: Final = 86_400_000
 
 
 @cache
-def small_model() -> ModelArtifact:
-    """A few small trees, fitted on synthetic payments; once for each process."""
+def models() -> tuple[ModelArtifact, ...]:
+    """Two of a few small trees, fitted on synthetic payments; once for each process."""
     draw = random.Random(11)
     payments = [_payment(draw, f"r{n}", f"u{draw.randrange(60)}", n * 60_000) for n in range(3_000)]
     records = Records(
@@ -51,7 +53,10 @@ def small_model() -> ModelArtifact:
         mode_rows_min=200,
     )
     reference = read_reference([[records]])
-    return train(reference, seed=1, description="for the simulator", settings=settings)
+    return tuple(
+        train(reference, seed=seed, description="for the simulator", settings=settings)
+        for seed in (1, 2)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,21 +95,49 @@ def payments(draw: random.Random, partitions: int, count: int) -> list[list[Mess
     return found
 
 
-def truth(source: SourcePartition, messages: Sequence[Message]) -> Truth:
-    """The outcome of an undisturbed run."""
-    model = small_model()
-    pipeline = Pipeline(model, POLICY, topic=source.topic, partition=source.partition)
-    scored = pipeline.process([m[0] for m in messages], [m[1] for m in messages])
-    state = {user_key(user): seal(profile) for user, profile in pipeline.profiles.items()}
-    if messages:
-        state[PARTITION_STATE_KEY] = pipeline.state.to_bytes(model.half_space_trees)
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Records from a source offset on that one model scores."""
+
+    begin: int
+    model: ModelArtifact
+
+
+def truth(
+    source: SourcePartition, messages: Sequence[Message], stretches: Sequence[Stretch]
+) -> Truth:
+    """The outcome of an undisturbed run in which models change where stretches begin."""
+    profiles, scored = MemoryProfiles(), []
+    state, model = None, models()[0]
+    ends = [*[one.begin for one in stretches[1:]], len(messages)]
+    for stretch, end in zip(stretches, ends, strict=True):
+        state, model = _handed_over(state, model, stretch.model), stretch.model
+        part, offsets = messages[stretch.begin : end], range(stretch.begin, end)
+        records = Records(source, [one[0] for one in part], [one[1] for one in part], offsets)
+        for step in steps(records):
+            found = take(step, profiles, state, model, POLICY)
+            scored.append((stretch.begin + step.begin, found))
+    found = joined(scored)
+    stored = {user_key(user): seal(profile) for user, profile in profiles.items()}
+    if state is not None:
+        stored[PARTITION_STATE_KEY] = state.to_bytes(model.half_space_trees)
     return Truth(
-        dict(zip(scored.rows, scored.payloads, strict=True)),
-        dict(zip(scored.rows, scored.severities, strict=True)),
-        {letter.offset: letter for letter in scored.dead_letters},
-        state,
-        scored.erased,
+        dict(zip(found.rows, found.payloads, strict=True)),
+        dict(zip(found.rows, found.severities, strict=True)),
+        {letter.offset: letter for letter in found.dead_letters},
+        stored,
+        found.erased,
     )
+
+
+def _handed_over(
+    state: PartitionState | None, before: ModelArtifact, model: ModelArtifact
+) -> PartitionState:
+    """What a model begins with: half-space trees that another one has taught begin anew."""
+    if state is None:
+        return PartitionState.initial(model.version, model.half_space_trees)
+    image = state.to_bytes(before.half_space_trees)
+    return PartitionState.from_bytes(image, model.version, model.half_space_trees)
 
 
 def _payment(draw: random.Random, tx_id: str, user: str, since_ms: int) -> dict[str, Any]:
