@@ -12,8 +12,8 @@ from streamapp.api.verdict_store import SHARED_MAX, Page, Place, Wanted, cursor_
 class RecentVerdicts:
     """A bounded store; the verdict that came first goes first. Used from one event loop.
 
-    Measured on the sample: 2.4 KB a verdict with its bytes and indexes, 2 µs to decode its line and
-    1 µs to take it in.
+    Measured: 2.4 KB a verdict with its bytes (1.5 KB) and indexes, 2 µs to decode its line and 3 µs
+    to take it in where the oldest goes.
     """
 
     def __init__(self, verdicts_max: int) -> None:
