@@ -70,7 +70,9 @@ class Messages:
     @cached_property
     def size(self) -> int:
         """Bytes of all of them, or a few more."""
-        return int(self.sizes.sum())
+        columns = (self.keys, self.values, self.headers)
+        bounds = [(column.starts, column.ends) for column in columns]
+        return _RECORD_OVERHEAD * len(self) + sum(_bytes_between(*one) for one in bounds)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -207,6 +209,15 @@ def _put_records(columns: Any, first: int, out: Any, at: int) -> int:
         copy_bytes(headers[0], headers[1][row], count, out, at)
         at += count
     return at
+
+
+@kernel
+def _bytes_between(starts: Any, ends: Any) -> int:
+    total = 0
+    for row in range(starts.size):
+        if starts[row] >= 0:
+            total += ends[row] - starts[row]
+    return total
 
 
 @kernel

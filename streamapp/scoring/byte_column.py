@@ -10,9 +10,12 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class ByteColumn:
-    """Row i is `data[starts[i]:ends[i]]`, or None where its start is -1."""
+    """Row i is `data[starts[i]:ends[i]]`, or None where its start is -1.
 
-    data: bytes
+    data: a view where a copy of what a loop has written would cost.
+    """
+
+    data: bytes | memoryview
     starts: NDArray[np.int64]
     ends: NDArray[np.int64]
 
@@ -31,7 +34,7 @@ class ByteColumn:
         return cls(b"".join(given), starts, ends)
 
     @classmethod
-    def adjacent(cls, data: bytes, ends: NDArray[np.int64]) -> "ByteColumn":
+    def adjacent(cls, data: bytes | memoryview, ends: NDArray[np.int64]) -> "ByteColumn":
         """Rows that follow one another."""
         starts = np.zeros_like(ends)
         starts[1:] = ends[:-1]
@@ -57,10 +60,10 @@ class ByteColumn:
     def __getitem__(self, row: int) -> bytes | None:
         """One row."""
         start = self.starts[row]
-        return None if start < 0 else self.data[start : self.ends[row]]
+        return None if start < 0 else bytes(self.data[start : self.ends[row]])
 
     def __iter__(self) -> Iterator[bytes]:
         """All rows, none of which may be None."""
         assert (self.starts >= 0).all()
         for start, end in zip(self.starts.tolist(), self.ends.tolist(), strict=True):
-            yield self.data[start:end]
+            yield bytes(self.data[start:end])

@@ -43,7 +43,7 @@ def steps(records: Records) -> Iterator[Step]:
 
 def _erasures(records: Records) -> list[int]:
     values = records.values
-    if isinstance(values, ByteColumn) and PREFIX not in values.data:
+    if isinstance(values, ByteColumn) and PREFIX not in bytes(values.data):
         return []  # nearly always, and without an object for each record
     return erasure_rows(records.keys, values)
 

@@ -127,7 +127,7 @@ class Template:
             out,
             out_ends,
         )
-        return ByteColumn.adjacent(out[: out_ends[-1] if n else 0].tobytes(), out_ends)
+        return ByteColumn.adjacent(out.data[: int(out_ends[-1]) if n else 0], out_ends)
 
 
 def _compiled(part: Part) -> tuple[int, int]:

@@ -72,7 +72,7 @@ def read_payments(
     records = np.empty(len(values), EVENT)
     spans = np.empty((len(values), len(CARRIED), 2), np.int64)
     is_read = read_plain(keys.arrays, values.arrays, records, spans)
-    data = values.data + _NULL
+    data = bytes(values.data) + _NULL
     refused: Refused = []
     is_plain = bool(is_read.all())
     if not is_plain:
@@ -101,5 +101,5 @@ def _place(
         texts = json_values([getattr(one, name) for one in transactions])
         spans[rows, place, 0] = texts.starts + at + len(data)
         spans[rows, place, 1] = texts.ends + at + len(data)
-        data += texts.data
+        data += bytes(texts.data)
     return data
