@@ -1,5 +1,7 @@
+# ruff: noqa: PLC0415 - scikit-learn takes seconds to load; other commands need not wait
 """`streamapp labels`: what became known of payments, into its topic and looked over there."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +10,7 @@ from rich.console import Console
 
 from streamapp.cli.errors import UsageError
 from streamapp.cli.sending import sending_progress, sent_exit_code, sent_sentence
-from streamapp.cli.settings import load_settings
+from streamapp.cli.settings import Settings, load_settings
 from streamapp.cli.signals import stop_on_signals
 from streamapp.kafka.label_check import Checked, check_labels
 from streamapp.kafka.metadata import TopicError
@@ -77,6 +79,73 @@ def check(config: Config = None) -> None:
         raise UsageError(str(error)) from error
     typer.echo(_sentence(checked, topics.name("label_dead_letters")))
     raise typer.Exit(130 if checked.interrupted else 1 if checked.put_aside else 0)
+
+
+@app.command("publish")
+def publish(config: Config = None) -> None:
+    """Make risk windows of payments and labels in their topics, and have workers take them over.
+
+    They are those of the newest payment's day, and end as long before it as those the model was
+    trained on. They go to a file in the directory that all workers read. Once a day is enough.
+    """
+    from streamapp.cli.label_counts import counts_sentence
+    from streamapp.kafka.control import publish_risk_windows
+    from streamapp.lifecycle.topic_labels import read_topic_labels
+    from streamapp.lifecycle.topic_windows import admitted_payments, newest_windows
+    from streamapp.lifecycle.training import TrainingError
+    from streamapp.scoring.risk_version import RiskVersion, to_bytes
+
+    settings = load_settings(config)
+    directory, delay_days = _directory(settings), _delay_days(settings)
+    topics = settings.topics
+    try:
+        labels = read_topic_labels(settings.kafka, topics.name("labels")).labels
+        payments = admitted_payments(settings.kafka, topics.name("transactions"))
+        table, counts = newest_windows(payments, labels, delay_days)
+        version = RiskVersion.of(table).version
+        _write(directory / version, to_bytes(table))
+        publish_risk_windows(settings.kafka, topics.name("control"), version)
+    except (TopicError, TrainingError) as error:
+        raise UsageError(str(error)) from error
+    typer.echo(counts_sentence(counts), err=True)
+    typer.echo(f"{version} of {len(payments):,} payments published to {topics.name('control')}")
+
+
+def _directory(settings: Settings) -> Path:
+    directory = settings.worker.risk_windows_dir
+    if directory is None:
+        raise UsageError(
+            "STREAMAPP_WORKER__RISK_WINDOWS_DIR is not set: name a directory that all workers read"
+        )
+    return directory
+
+
+def _delay_days(settings: Settings) -> int:
+    """How long before a day the windows end that the workers' model was trained on."""
+    from streamapp.scoring.artifact import ArtifactError, load
+    from streamapp.scoring.default_model import default_model_dir
+
+    try:
+        model = load(settings.worker.model_dir or default_model_dir())
+    except (ArtifactError, OSError) as error:
+        raise UsageError(str(error)) from error
+    if model.supervised is None:
+        raise UsageError(
+            f"model {model.version} looks no risk windows up: train one with labels, and name it in"
+            " STREAMAPP_WORKER__MODEL_DIR"
+        )
+    return model.supervised.training.windows_delay_days
+
+
+def _write(path: Path, image: bytes) -> None:
+    """Whole or not at all: workers read it as soon as it is named."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        half = path.with_name(f".{path.name}.{os.getpid()}")
+        half.write_bytes(image)
+        half.replace(path)
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from error
 
 
 def _sentence(checked: Checked, dead_letters: str) -> str:

@@ -262,17 +262,12 @@ def _learned(
     recipe: _Recipe, labels: "Labels", model: "ModelArtifact", reference: "Reference"
 ) -> tuple["ModelArtifact", "NDArray[np.float64]"]:
     """The model with a supervised part, and the context of the reference."""
+    from streamapp.cli.label_counts import counts_sentence
     from streamapp.lifecycle.labelled_training import learn_labels
 
     delay_ms = duration_ms("--label-delay", recipe.label_delay)
     learned = learn_labels(model, reference, labels, delay_ms=delay_ms, seed=recipe.seed)
-    counts = learned.counts
-    typer.echo(
-        f"{counts.labels:,} labels: {counts.unknown:,} of no payment read, {counts.early:,} older"
-        f" than their payment, {counts.repeated:,} repeated, {counts.contradicting:,}"
-        f" contradicting, {counts.late:,} late",
-        err=True,
-    )
+    typer.echo(counts_sentence(learned.counts), err=True)
     return learned.model, learned.context
 
 

@@ -7,6 +7,7 @@ from streamapp.contract.json_schema import components
 from streamapp.domain.dead_letter import Reason, Stage
 from streamapp.domain.transaction import PAYLOAD_BYTES_MAX
 from streamapp.domain.verdict import SCHEMA_VERSION, SEVERITIES
+from streamapp.kafka.control import RISK_WINDOWS_KEY, VERSION_PATTERN
 from streamapp.kafka.settings import TopicRole, TopicSettings
 
 Document = dict[str, Any]
@@ -87,6 +88,9 @@ def _channels(topics: TopicSettings) -> Document:
         "label_dead_letters": _channel(
             topics, "label_dead_letters", "DeadLetter", "Messages that are no labels, unchanged."
         ),
+        "control": _channel(
+            topics, "control", "RiskWindows", "What workers are to take over; compacted."
+        ),
     }
 
 
@@ -123,6 +127,9 @@ def _operations(topics: TopicSettings) -> Document:
         "publishLabelDeadLetters": _operation(
             "send", "label_dead_letters", "Put aside what is no label, with the reason."
         ),
+        "takeOver": _operation(
+            "receive", "control", "Take over between two batches, once stream time is at their day."
+        ),
     }
 
 
@@ -158,6 +165,21 @@ def _messages() -> Document:
             "contentType": "application/octet-stream",
             "headers": _headers(_DEAD_LETTER_HEADERS, {}),
             "bindings": _bindings({"description": "as received"}),
+        },
+        "RiskWindows": {
+            "summary": "Names a file in the directory of risk windows that all workers read",
+            "bindings": _bindings({"const": RISK_WINDOWS_KEY.decode()}),
+            "payload": {
+                "type": "object",
+                "properties": {
+                    "version": {
+                        "type": "string",
+                        "pattern": VERSION_PATTERN,
+                        "description": "Their day, a dot, and the beginning of the file's SHA-256.",
+                    }
+                },
+                "required": ["version"],
+            },
         },
     }
 

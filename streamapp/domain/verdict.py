@@ -54,13 +54,17 @@ class Scores(msgspec.Struct, frozen=True, gc=False):
     rules: MemberScore | None = None
 
 
-class Versions(msgspec.Struct, frozen=True, gc=False):
-    """What made the verdict: enough to make it again."""
+class Versions(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """What made the verdict: enough to make it again.
+
+    risk_windows: their version, once taken over; absent where they are the model's own.
+    """
 
     models: str
     rules: str
     calibration: str
     features: str
+    risk_windows: str | None = None
 
 
 class Source(msgspec.Struct, frozen=True, gc=False):

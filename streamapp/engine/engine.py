@@ -32,10 +32,11 @@ from streamapp.engine.recovery import (
     verify_position,
     verify_source,
 )
+from streamapp.engine.risk_versions import WindowsInForce
 from streamapp.engine.settings import WorkerSettings
 from streamapp.engine.settlement import Topics
 from streamapp.engine.stall_watch import StallWatch
-from streamapp.engine.store import DamagedStoreError, Origin, Store
+from streamapp.engine.store import PARTITION_STATE_KEY, DamagedStoreError, Origin, Store
 from streamapp.features.profile import ProfileError
 from streamapp.kafka.metadata import TopicError
 from streamapp.scoring.verdicts import SourcePartition
@@ -157,6 +158,12 @@ class Engine:
             known = store.origin.source_id if store.origin else ""
             try:
                 verify_source(self._source_topic, p, known, self._present.source_id)
+                WindowsInForce(
+                    p,
+                    self._scorer.model,
+                    self._scorer.risk_versions,
+                    store.get(PARTITION_STATE_KEY),
+                )
             except RecoveryError as problem:
                 refused.setdefault(p, problem)
         for p, error in refused.items():

@@ -113,6 +113,11 @@ MODEL_WRITTEN = Gauge(
     "streamapp_model_written_timestamp_seconds",
     "When the model in use was written to this disk, epoch seconds.",
 )
+RISK_WINDOWS_DAY = Gauge(
+    "streamapp_risk_windows_day_timestamp_seconds",
+    "The day whose risk windows a partition is scored with, epoch seconds of its midnight.",
+    ["partition"],
+)
 GUARANTEE_INFO = Gauge(
     "streamapp_guarantee_info", "Always 1; names the guarantee in force.", ["guarantee"]
 )
@@ -121,6 +126,7 @@ READY = Gauge("streamapp_ready", "1 when assigned, recovered and scoring.")
 #: Gauges of one partition, which say nothing once it has gone to another worker.
 _OF_A_PARTITION: Final = (
     HALF_SPACE_ORDER,
+    RISK_WINDOWS_DAY,
     LAG_RECORDS,
     LAG_SECONDS,
     STREAM_TIME_SECONDS,

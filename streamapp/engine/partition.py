@@ -12,7 +12,7 @@ import asyncio
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import starmap
 from typing import TYPE_CHECKING, Any, Final
 
@@ -30,6 +30,7 @@ from streamapp.engine.profile_table import ProfileTable, Snapshot
 from streamapp.engine.purge import Purge
 from streamapp.engine.record_batch import Header, Messages, encoded_header, encoded_headers
 from streamapp.engine.record_columns import CarriedHeaders, FetchedRecord, RecordColumns
+from streamapp.engine.risk_versions import RiskVersions, WindowsInForce
 from streamapp.engine.store import PARTITION_STATE_KEY, Store
 from streamapp.engine.tombstone import tombstone
 from streamapp.engine.unwritten import CHECKPOINTS_WRITTEN_MAX, Unwritten
@@ -85,6 +86,7 @@ class Scorer:
     topics: OutputTopics
     checkpoint_profiles_max: int
     tracer: "Tracer | None" = None
+    risk_versions: RiskVersions = field(default_factory=RiskVersions)
 
 
 class PartitionTask:
@@ -107,6 +109,9 @@ class PartitionTask:
         self._output = output
         self._limit = limit
         self._state = _stored_state(source, store, scorer.model)
+        self._windows = WindowsInForce(
+            source.partition, scorer.model, scorer.risk_versions, store.get(PARTITION_STATE_KEY)
+        )
         self._checkpointed = self._state.source_offset
         self._checkpoint: asyncio.Task[None] | None = None
         #: Held while a batch is scored and its output appended, and while a checkpoint takes its
@@ -146,8 +151,8 @@ class PartitionTask:
         """What scoring this record next would give; nothing is changed by it."""
         self._raise_failure()
         scorer, image = self._scorer, self._table.image(key.decode())
-        partition = self.source.partition
-        return what_if(key, value, image, self._state, partition, scorer.model, scorer.policy)
+        models = (scorer.model, scorer.policy, self._windows.taken_over)
+        return what_if(key, value, image, self._state, self.source.partition, *models)
 
     async def score(self, found: Sequence[Any]) -> None:
         """Score records that follow the position; earlier ones are done and passed over."""
@@ -157,6 +162,7 @@ class PartitionTask:
             fresh = RecordColumns.of(found).from_offset(self._state.source_offset + 1)
             if not len(fresh):
                 return
+            self._windows.move_on(self._state)
             for step in steps(Records(self.source, fresh.keys, fresh.values, fresh.offsets)):
                 part = fresh[step.begin : step.begin + len(step.records.offsets)]
                 with self._whole():
@@ -187,7 +193,8 @@ class PartitionTask:
         started = time.perf_counter()
         _note_wait(fresh)
         scorer = self._scorer
-        scored = take(step, self._table, self._state, scorer.model, scorer.policy)
+        around = (self._table, self._state, scorer.model, scorer.policy, self._windows.taken_over)
+        scored = take(step, *around)
         self._table.mark(scored.touched)
         scored_at = time.perf_counter()
         self._figures.count(len(fresh), scored, scored_at - started)

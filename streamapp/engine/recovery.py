@@ -34,8 +34,8 @@ _Aged = tuple[bytes, bytes | None, int]
 _BEGINS_ANEW: Final = -1
 
 #: What a partition can be stopped by: its changelog, its source topic, a transaction that hangs in
-#: its outputs, or too many dead letters.
-StopReason = Literal["changelog", "source", "outputs", "dead_letters"]
+#: its outputs, too many dead letters, or risk windows that can't be had.
+StopReason = Literal["changelog", "source", "outputs", "dead_letters", "risk_windows"]
 
 
 class RecoveryError(Exception):

@@ -26,6 +26,9 @@ class WorkerSettings(BaseModel):
     state_dir: Path = Path(".streamapp/state")
     #: The model artifact; empty means the one shipped with the package.
     model_dir: Path | None = None
+    #: Where published risk windows stand, the same files for all workers; empty: none are taken
+    #: over. Not under at_least_once, where a repeated verdict could have other windows.
+    risk_windows_dir: Path | None = None
     #: From this severity on a verdict carries reasons, of which each costs more than scoring;
     #: null: none does.
     explain_severity: Severity | None = Severity.MEDIUM

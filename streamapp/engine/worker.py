@@ -21,6 +21,8 @@ from streamapp.engine.outside import Outside
 from streamapp.engine.partition import OutputTopics, Scorer
 from streamapp.engine.partition_log import whole_profiles_max
 from streamapp.engine.questions import Questions
+from streamapp.engine.risk_feed import follow
+from streamapp.engine.risk_versions import RiskVersions
 from streamapp.engine.settings import WorkerSettings
 from streamapp.engine.warm_up import warm_up
 from streamapp.kafka.settings import KafkaSettings, TopicSettings
@@ -84,7 +86,7 @@ def _show_model(plan: WorkerPlan) -> None:
     metrics.MODEL_WRITTEN.set(manifest.stat().st_mtime)
 
 
-def _engine(plan: WorkerPlan) -> Engine:
+def _engine(plan: WorkerPlan, versions: RiskVersions) -> Engine:
     topics = plan.topics
     names = OutputTopics(
         topics.name("verdicts"), topics.name("anomalies"), topics.name("dead_letters")
@@ -100,7 +102,7 @@ def _engine(plan: WorkerPlan) -> Engine:
         profiles_max = min(
             profiles_max, whole_profiles_max(masses, plan.settings.batch_records_max)
         )
-    scorer = Scorer(plan.model, policy, names, profiles_max, plan.tracer)
+    scorer = Scorer(plan.model, policy, names, profiles_max, plan.tracer, versions)
     source = topics.name("transactions")
     outside = Outside(topic_ids=TopicIds(plan.kafka))
     return Engine(plan.settings, scorer, source, plan.changelog, plan.kafka.aiokafka(), outside)
@@ -108,7 +110,8 @@ def _engine(plan: WorkerPlan) -> Engine:
 
 async def _run(plan: WorkerPlan) -> int:
     plan.settings.state_dir.mkdir(parents=True, exist_ok=True)
-    engine = _engine(plan)
+    versions = RiskVersions(plan.settings.risk_windows_dir)
+    engine = _engine(plan, versions)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -119,12 +122,26 @@ async def _run(plan: WorkerPlan) -> int:
     app.finalize()
     await app.start()
     log.info("worker_started", model=plan.model.version)
+    follower = _follower(plan, versions)
     await _until_stopped(app, engine, stop)
+    if follower is not None:
+        follower.cancel()
     is_failed = await _stop(app, engine, plan.settings.shutdown_timeout_s)
     if health is not None:
         await health.stop()
     log.info("worker_stopped", failed=is_failed)
     return 1 if is_failed else 0
+
+
+def _follower(plan: WorkerPlan, versions: RiskVersions) -> "asyncio.Task[None] | None":
+    """What has published risk windows taken over, where that is wished for and exact."""
+    settings = plan.settings
+    if settings.risk_windows_dir is None or plan.model.supervised is None:
+        return None
+    if settings.guarantee == "at_least_once":
+        log.warning("risk_windows_not_followed", guarantee=settings.guarantee)
+        return None
+    return asyncio.create_task(follow(versions, plan.kafka, plan.topics.name("control")))
 
 
 async def _serve_health(

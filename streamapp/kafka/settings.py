@@ -14,6 +14,7 @@ TopicRole = Literal[
     "dead_letters",
     "labels",
     "label_dead_letters",
+    "control",
     "audit",
 ]
 
@@ -82,6 +83,7 @@ class TopicSettings(BaseModel):
     dead_letters: str = "transactions.dlq"
     labels: str = "labels"
     label_dead_letters: str = "labels.dlq"
+    control: str = "control"
     audit: str = "audit"
     partitions: int = Field(default=4, ge=1, le=10_000)
     replication_factor: int = Field(default=1, ge=1, le=10)

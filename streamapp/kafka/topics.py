@@ -63,6 +63,7 @@ def worker_topics(topics: TopicSettings, changelog: str) -> list[TopicPlan]:
         TopicPlan(topics.name("dead_letters"), partitions, large),
         TopicPlan(topics.name("labels"), partitions, {**ours, **kept}),
         TopicPlan(topics.name("label_dead_letters"), partitions, large),
+        TopicPlan(topics.name("control"), partitions, {**ours, **compacted}),
         TopicPlan(changelog, partitions, {**large, **compacted, **lagging}, compacted),
     ]
 

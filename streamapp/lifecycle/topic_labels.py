@@ -13,7 +13,7 @@ from streamapp.features.columns import name_hash, tx_hash
 from streamapp.kafka.settings import KafkaSettings
 from streamapp.kafka.topic_reader import TopicReader, number
 from streamapp.lifecycle.labels import Labels, payment_keys
-from streamapp.lifecycle.topic_reference import GROUP
+from streamapp.lifecycle.topic_payments import GROUP
 
 
 @dataclass(frozen=True, slots=True)

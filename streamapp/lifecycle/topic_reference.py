@@ -19,11 +19,9 @@ from streamapp.features.columns import Columns
 from streamapp.features.contract import CONTRACT_VERSION, FEATURE_NAMES
 from streamapp.features.risk_windows import risk_hashes
 from streamapp.kafka.settings import KafkaSettings, TopicSettings
-from streamapp.kafka.topic_reader import Span, TopicReader, number
+from streamapp.kafka.topic_reader import Span, TopicReader
+from streamapp.lifecycle.topic_payments import GROUP, read_topic_payments
 from streamapp.lifecycle.training import REFERENCE_ROWS_MAX, Reference, TrainingError
-from streamapp.scoring.payments import read_payments
-
-GROUP: Final = "streamapp.train"
 
 _CHUNK: Final = 2_048
 
@@ -109,7 +107,8 @@ def read_topic_reference(
             f"{topics.name('verdicts')} holds no verdict of feature contract {contract}"
             f" on {source}: let a worker score first"
         )
-    joined = _joined(vectors, _payments(kafka, source, vectors))
+    wanted = {p: Span(min(one.offsets), max(one.offsets) + 1) for p, one in vectors.items()}
+    joined = _joined(vectors, read_topic_payments(kafka, source, wanted))
     return TopicReference(joined, foreign, count - len(joined.rows))
 
 
@@ -129,35 +128,6 @@ def _verdicts(kafka: KafkaSettings, topic: str, limit: int | None) -> Iterator[_
             each = max(limit // len(spans), 1)
             spans = {p: Span(max(s.start, s.end - each), s.end) for p, s in spans.items()}
         yield from reader.read(spans)
-
-
-def _payments(
-    kafka: KafkaSettings, topic: str, wanted: Mapping[int, _Vectors]
-) -> dict[int, NDArray[Any]]:
-    """Of each partition the payments (dtype EVENT) from the first wanted offset to the last."""
-    waiting: defaultdict[int, list[Message]] = defaultdict(list)
-    found: defaultdict[int, list[NDArray[Any]]] = defaultdict(list)
-
-    def take(partition: int) -> None:
-        messages = waiting.pop(partition)
-        offsets = [number(one.offset()) for one in messages]
-        keys, values = [one.key() for one in messages], [one.value() for one in messages]
-        found[partition].append(read_payments(keys, values, offsets)[0].columns.records)
-
-    with TopicReader(kafka, topic, GROUP, lambda message: message) as reader:
-        spans = {}
-        for partition, span in reader.spans().items():
-            if offsets := wanted[partition].offsets if partition in wanted else []:
-                start, end = max(span.start, min(offsets)), min(span.end, max(offsets) + 1)
-                spans[partition] = Span(start, end)
-        for message in reader.read(spans):
-            partition = number(message.partition())
-            waiting[partition].append(message)
-            if len(waiting[partition]) == _CHUNK:
-                take(partition)
-    for partition in list(waiting):
-        take(partition)
-    return {partition: np.concatenate(parts) for partition, parts in found.items()}
 
 
 def _joined(vectors: Mapping[int, _Vectors], payments: Mapping[int, NDArray[Any]]) -> Reference:

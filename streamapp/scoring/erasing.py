@@ -16,6 +16,7 @@ from streamapp.scoring.partition_state import PartitionState
 from streamapp.scoring.policy import Policy
 from streamapp.scoring.process import Records, ScoredBatch, process
 from streamapp.scoring.profiles import Profiles
+from streamapp.scoring.risk_version import RiskVersion
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +50,20 @@ def _erasures(records: Records) -> list[int]:
 
 
 def take(
-    step: Step, profiles: Profiles, state: PartitionState, model: ModelArtifact, policy: Policy
+    step: Step,
+    profiles: Profiles,
+    state: PartitionState,
+    model: ModelArtifact,
+    policy: Policy,
+    taken_over: RiskVersion | None = None,
 ) -> ScoredBatch:
-    """Score or erase; `profiles` and `state` are changed in place."""
+    """Score or erase; `profiles` and `state` are changed in place.
+
+    taken_over: risk windows to look up instead of those that came with the model.
+    """
     if step.is_erasure:
         return _erase(step.records, profiles, state)
-    return process(step.records, profiles, state, model, policy)
+    return process(step.records, profiles, state, model, policy, taken_over)
 
 
 def _erase(records: Records, profiles: Profiles, state: PartitionState) -> ScoredBatch:

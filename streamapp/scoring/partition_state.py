@@ -3,18 +3,26 @@
 import struct
 import zlib
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from streamapp.scoring.admission import StreamClock
 from streamapp.scoring.half_space_trees import HalfSpaceState, HalfSpaceTreesArrays
 
-#: Layout 1 lacked what users have taught; its trees begin anew.
+#: Layout 1 lacked what users have taught; its trees begin anew. Layout 3 is written where risk
+#: windows were taken over: the last few versions stand before the masses.
 LAYOUT_VERSION: Final = 2
-_READ_VERSIONS: Final = (1, 2)
+RISK_LAYOUT: Final = 3
+_READ_VERSIONS: Final = (1, LAYOUT_VERSION, RISK_LAYOUT)
 
 # layout version, CRC-32 of the rest, source offset, stream time, run of refusals, model
 _HEADER: Final = struct.Struct("<HxxIqqI64s")
 _CHECKSUM: Final = slice(4, 8)
+
+#: Versions of risk windows that a state names, the one in force the last.
+RISK_VERSIONS_MAX: Final = 4
+# version, source offset from which it holds; as many as are named, the rest is empty
+_RISK: Final = struct.Struct("<64sq")
+_RISK_BYTES: Final = RISK_VERSIONS_MAX * _RISK.size
 
 
 class PartitionStateError(Exception):
@@ -28,14 +36,26 @@ class PartitionStateError(Exception):
         self.is_layout = is_layout
 
 
+class RiskInForce(NamedTuple):
+    """A version of the risk windows, and the source offset from which it holds."""
+
+    version: str
+    since: int
+
+
 @dataclass(slots=True)
 class PartitionState:
-    """State of one partition after the record at `source_offset` (-1: none yet)."""
+    """State of one partition after the record at `source_offset` (-1: none yet).
+
+    risk_windows: the last versions it was scored with, the one in force the last; empty where
+    that is the model's own.
+    """
 
     model_version: str
     half_space: HalfSpaceState
     source_offset: int = -1
     clock: StreamClock = field(default_factory=StreamClock)
+    risk_windows: tuple[RiskInForce, ...] = ()
 
     @classmethod
     def initial(cls, model_version: str, trees: HalfSpaceTreesArrays) -> "PartitionState":
@@ -43,13 +63,18 @@ class PartitionState:
         return cls(model_version, HalfSpaceState.empty(trees))
 
     def to_bytes(self, trees: HalfSpaceTreesArrays) -> bytes:
-        """The stored form: header with a checksum, then the trees' masses."""
-        masses = self.half_space.to_bytes(trees)
+        """The stored form: header with a checksum, versions of risk windows if any, masses."""
+        layout, rest = LAYOUT_VERSION, self.half_space.to_bytes(trees)
+        if self.risk_windows:
+            named = b"".join(
+                _RISK.pack(one.version.encode(), one.since) for one in self.risk_windows
+            )
+            layout, rest = RISK_LAYOUT, named.ljust(_RISK_BYTES, b"\0") + rest
         version = self.model_version.encode()
         clock = self.clock
         fields = (self.source_offset, clock.time_ms, clock.ahead_run, version)
-        checksum = _checksum_of(_HEADER.pack(LAYOUT_VERSION, 0, *fields) + masses)
-        return _HEADER.pack(LAYOUT_VERSION, checksum, *fields) + masses
+        checksum = _checksum_of(_HEADER.pack(layout, 0, *fields) + rest)
+        return _HEADER.pack(layout, checksum, *fields) + rest
 
     @classmethod
     def from_bytes(
@@ -62,10 +87,16 @@ class PartitionState:
         verify(image)
         layout, _, offset, time_ms, ahead_run, _ = _HEADER.unpack_from(image)
         clock = StreamClock(time_ms, ahead_run)
-        if stored_model(image) != model_version or layout != LAYOUT_VERSION:
+        if stored_model(image) != model_version or layout == 1:
             return cls(model_version, HalfSpaceState.empty(trees), offset, clock)
-        half_space = HalfSpaceState.from_bytes(trees, image[_HEADER.size :])
-        return cls(model_version, half_space, offset, clock)
+        start = _HEADER.size + (_RISK_BYTES if layout == RISK_LAYOUT else 0)
+        half_space = HalfSpaceState.from_bytes(trees, image[start:])
+        return cls(model_version, half_space, offset, clock, stored_risk_windows(image))
+
+    def take_over(self, version: str) -> None:
+        """Risk windows of this version hold from the next record on."""
+        taken = RiskInForce(version, self.source_offset + 1)
+        self.risk_windows = (*self.risk_windows, taken)[-RISK_VERSIONS_MAX:]
 
 
 def verify(image: bytes) -> None:
@@ -101,6 +132,18 @@ def stored_model(image: bytes) -> str:
     """Version of the model whose masses a stored state holds."""
     version: bytes = _HEADER.unpack_from(image)[-1]
     return version.rstrip(b"\0").decode()
+
+
+def stored_risk_windows(image: bytes) -> tuple[RiskInForce, ...]:
+    """Versions of the risk windows that a stored state names; none: those of its model."""
+    if _HEADER.unpack_from(image)[0] != RISK_LAYOUT:
+        return ()
+    named = _RISK.iter_unpack(image[_HEADER.size : _HEADER.size + _RISK_BYTES])
+    return tuple(
+        RiskInForce(name.rstrip(b"\0").decode(), since)
+        for name, since in named
+        if name.strip(b"\0")
+    )
 
 
 def _checksum_of(image: bytes) -> int:

@@ -15,6 +15,7 @@ from streamapp.scoring.partition_state import PartitionState
 from streamapp.scoring.policy import Policy
 from streamapp.scoring.process import Records, ScoredBatch
 from streamapp.scoring.profiles import MemoryProfiles
+from streamapp.scoring.risk_version import RiskVersion
 from streamapp.scoring.verdicts import SourcePartition
 
 #: Records scored at once; between 64 and 1,024 speed hardly differs, and results never do.
@@ -44,6 +45,7 @@ class Pipeline:
         self._source = SourcePartition(topic, partition)
         self.profiles = MemoryProfiles()
         self.state = PartitionState.initial(model.version, model.half_space_trees)
+        self._windows: RiskVersion | None = None
         self._next_offset = 0
 
     @classmethod
@@ -53,6 +55,11 @@ class Pipeline:
         Raises ArtifactError.
         """
         return cls(load(Path(directory) if directory else default_model_dir()), policy)
+
+    def take_over(self, windows: RiskVersion) -> None:
+        """Go on with these risk windows, as a partition did whose verdicts name them."""
+        self._windows = windows
+        self.state.take_over(windows.version)
 
     def score(self, transactions: Iterable[Mapping[str, Any]]) -> list[Verdict | Rejected]:
         """The verdict on each transaction, in order; a `Rejected` says why where there is none."""
@@ -77,5 +84,5 @@ class Pipeline:
         offsets = range(self._next_offset, self._next_offset + len(values))
         self._next_offset += len(values)
         records = Records(self._source, keys, values, offsets)
-        around = (self.profiles, self.state, self._model, self._policy)
+        around = (self.profiles, self.state, self._model, self._policy, self._windows)
         return joined([(step.begin, take(step, *around)) for step in steps(records)])

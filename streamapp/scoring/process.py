@@ -31,6 +31,7 @@ from streamapp.scoring.payments import Payments, read_payments
 from streamapp.scoring.policy import Policy
 from streamapp.scoring.profiles import Profiles
 from streamapp.scoring.risk import RiskBlock, assess
+from streamapp.scoring.risk_version import RiskVersion
 from streamapp.scoring.verdicts import SourcePartition, VerdictWriter, pack_decisions
 
 
@@ -115,8 +116,12 @@ def process(
     state: PartitionState,
     model: ModelArtifact,
     policy: Policy,
+    taken_over: RiskVersion | None = None,
 ) -> ScoredBatch:
-    """Score `records` in order; `profiles` and `state` are changed in place."""
+    """Score `records` in order; `profiles` and `state` are changed in place.
+
+    taken_over: risk windows to look up instead of those that came with the model.
+    """
     parameters = FeatureParameters(model.global_amount_limit, policy.time_zone)
     batch = featurise(records, profiles, state.clock, parameters)
     if len(records.offsets):
@@ -124,10 +129,11 @@ def process(
     features, applied = batch.features, batch.applied
     values, modes = features.values[applied], features.is_cold[applied]
     users = batch.columns.records["user"][applied]
-    told = _context(model, batch.columns, applied)
+    told = _context(model, taken_over, batch.columns, applied)
     risk = assess(values, users, modes, state.half_space, model, policy.cutoffs, context=told)
     _keep_decisions(profiles, batch, applied, risk)
-    writer = VerdictWriter(records.source, model, policy)
+    version = taken_over.version if taken_over and model.supervised else None
+    writer = VerdictWriter(records.source, model, policy, version)
     rows, payloads, severities = _write(writer, batch, applied, risk)
     return ScoredBatch(
         rows=rows,
@@ -168,13 +174,16 @@ def featurise(
 
 
 def _context(
-    model: ModelArtifact, columns: Columns, applied: NDArray[np.int64]
+    model: ModelArtifact,
+    taken_over: RiskVersion | None,
+    columns: Columns,
+    applied: NDArray[np.int64],
 ) -> NDArray[np.float64] | None:
-    """With the risk windows that came with the model; None where it has no use for any."""
+    """With the risk windows in force; None where the model has no use for any."""
     if model.supervised is None:
         return None
-    hashes = risk_hashes(columns)[applied]
-    return context(model.supervised.table, columns.time_ms[applied], hashes)
+    table = model.supervised.table if taken_over is None else taken_over.table
+    return context(table, columns.time_ms[applied], risk_hashes(columns)[applied])
 
 
 def _dead_letter(records: Records, row: int, why: Rejected) -> DeadLetter:

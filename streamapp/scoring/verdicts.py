@@ -90,11 +90,15 @@ def recommended_action(severity: Severity, mode: Mode) -> Action:
 
 @dataclass(frozen=True, slots=True)
 class VerdictWriter:
-    """Writes the verdicts of one partition under one model and policy."""
+    """Writes the verdicts of one partition under one model and policy.
+
+    risk_version: of the risk windows taken over; None for those of the model.
+    """
 
     source: SourcePartition
     model: ModelArtifact
     policy: Policy
+    risk_version: str | None = None
 
     def write(
         self,
@@ -162,6 +166,7 @@ class VerdictWriter:
             rules="none",
             calibration=self.model.version,
             features=contract,
+            risk_windows=self.risk_version,
         )
 
     def _explanations(

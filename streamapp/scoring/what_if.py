@@ -11,6 +11,7 @@ from streamapp.scoring.partition_state import PartitionState
 from streamapp.scoring.policy import Policy
 from streamapp.scoring.process import Records, ScoredBatch, process
 from streamapp.scoring.profiles import MemoryProfiles
+from streamapp.scoring.risk_version import RiskVersion
 from streamapp.scoring.verdicts import SourcePartition
 
 #: Stands in a verdict where the name of a source topic would: so its id meets no other's.
@@ -25,6 +26,7 @@ def what_if(
     partition: int,
     model: ModelArtifact,
     policy: Policy,
+    taken_over: RiskVersion | None = None,
 ) -> ScoredBatch:
     """The outcome for one record by the very loops of the stream; nothing given is changed.
 
@@ -38,4 +40,4 @@ def what_if(
         SourcePartition(WHAT_IF, partition), [key], [value], [state.source_offset + 1]
     )
     scratch = replace(state, half_space=state.half_space.copy(), clock=replace(state.clock))
-    return process(records, profiles, scratch, model, policy)
+    return process(records, profiles, scratch, model, policy, taken_over)

@@ -44,9 +44,9 @@ def test_missing_topics_are_made(kafka: KafkaSettings, plans: list[TopicPlan]) -
     """All with as many partitions; the changelog compacted; letters may be large; labels stay."""
     ensure_topics(kafka, plans, 1)
     found = AdminClient({**kafka.librdkafka()}).list_topics(timeout=10).topics
-    assert [3] * 7 == [len(found[plan.name].partitions) for plan in plans]
+    assert [3] * 8 == [len(found[plan.name].partitions) for plan in plans]
     transactions, *ours = configs = [config_of(kafka, plan.name) for plan in plans]
-    letters, labels, _, changelog = configs[3:]
+    letters, labels, _, _, changelog = configs[3:]
     assert "CreateTime" == transactions["message.timestamp.type"]
     assert {"LogAppendTime"} == {config["message.timestamp.type"] for config in ours}
     assert "delete" == transactions["cleanup.policy"] == letters["cleanup.policy"]
@@ -57,7 +57,7 @@ def test_missing_topics_are_made(kafka: KafkaSettings, plans: list[TopicPlan]) -
     ensure_topics(kafka, plans, 1)
 
 
-@pytest.mark.parametrize("which", range(7))
+@pytest.mark.parametrize("which", range(8))
 def test_partitions_must_be_as_many_everywhere(
     kafka: KafkaSettings, plans: list[TopicPlan], which: int
 ) -> None:

@@ -13,7 +13,9 @@ from streamapp.scoring.partition_state import (
     LAYOUT_VERSION,
     PartitionState,
     PartitionStateError,
+    moved,
     stored_model,
+    stored_risk_windows,
 )
 from tests.scoring.learning import learn_as_told
 
@@ -37,6 +39,23 @@ def test_state_is_read_back(state: PartitionState, model: ModelArtifact) -> None
     assert state == read
     assert read.half_space.is_warm
     assert state.to_bytes(trees) == read.to_bytes(trees)
+
+
+def test_taken_over_windows_are_read_back(state: PartitionState, model: ModelArtifact) -> None:
+    """The last of them, each with its offset, in a layout of its own; another model has none."""
+    trees = model.half_space_trees
+    assert () == stored_risk_windows(state.to_bytes(trees))
+    names = [f"2024-03-0{n}.0123456789abcdef01234567" for n in range(1, 7)]
+    taken_over = replace(state)
+    for offset, name in enumerate(names, start=40):
+        taken_over.source_offset = offset
+        taken_over.take_over(name)
+    image = taken_over.to_bytes(trees)
+    assert taken_over == PartitionState.from_bytes(image, model.version, trees)
+    assert [*zip(names[2:], (43, 44, 45, 46), strict=True)] == [*stored_risk_windows(image)]
+    assert () == PartitionState.from_bytes(image, "another", trees).risk_windows
+    assert stored_risk_windows(image) == stored_risk_windows(moved(image, 7))
+    assert model.version == stored_model(image)
 
 
 def test_the_initial_state_is_read_back(model: ModelArtifact) -> None:

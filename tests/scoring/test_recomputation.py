@@ -1,6 +1,7 @@
 """Verdicts made again from what they record come out as the same bytes."""
 
 from collections import Counter
+from dataclasses import replace
 
 import msgspec
 
@@ -10,6 +11,7 @@ from streamapp.scoring import Pipeline
 from streamapp.scoring.artifact import ModelArtifact
 from streamapp.scoring.policy import Policy
 from streamapp.scoring.recomputation import recompute
+from streamapp.scoring.risk_version import RiskVersion
 from tests.scoring.conftest import Traffic
 
 
@@ -26,6 +28,21 @@ def test_the_same_bytes(traffic: Traffic, model: ModelArtifact, fed: ModelArtifa
         found = _reproduced(one, traffic, Policy(anomaly_severity=Severity.LOW))
         assert 0 == found[None]
         assert found[False] <= 0.01 * found.total()
+
+
+def test_windows_taken_over(traffic: Traffic, fed: ModelArtifact) -> None:
+    """Their values stand in the verdict, with their version."""
+    assert fed.supervised is not None
+    table = fed.supervised.table
+    halved = RiskVersion.of(replace(table, values=tuple(one / 2 for one in table.values)))
+    pipeline = Pipeline(fed)
+    own = pipeline.process(traffic.keys[:500], traffic.values[:500]).payloads
+    pipeline.take_over(halved)
+    taken = pipeline.process(traffic.keys[500:1_000], traffic.values[500:1_000]).payloads
+    assert {None} == {decode_verdict(one).versions.risk_windows for one in own}
+    assert {halved.version} == {decode_verdict(one).versions.risk_windows for one in taken}
+    found = [recompute(one, decode_verdict(one), fed, Policy()).reproduced for one in taken]
+    assert found.count(True) >= 0.98 * (len(found) - found.count(None))
 
 
 def test_what_has_no_features(traffic: Traffic, model: ModelArtifact, fed: ModelArtifact) -> None:

@@ -21,7 +21,7 @@ import structlog
 
 from benchmarks.machine import versions
 from tests.simulation.simulation import Outcome, simulate
-from tests.simulation.workload import models
+from tests.simulation.windows import fed_model
 
 #: Seeds a process takes at a time.
 CHUNK_SEEDS = 20
@@ -76,7 +76,7 @@ def main() -> int:
 
 def outcomes(seeds: range, processes: int) -> Iterator[Outcome]:
     """The outcome of each seed, as they come."""
-    models()  # fitted once; the processes inherit them
+    fed_model()  # fitted once, and what it is made of; the processes inherit them
     context = multiprocessing.get_context("fork")
     with context.Pool(processes, _prepare) as pool:
         yield from pool.imap_unordered(_run, seeds, CHUNK_SEEDS)

@@ -17,8 +17,11 @@ from streamapp.engine.outbox import LogError
 from streamapp.engine.partition import PartitionTask
 from streamapp.engine.partition_log import AtLeastOnceLog, ExactlyOnceLog, PartitionLog
 from streamapp.engine.record_batch import Messages
+from streamapp.engine.record_columns import RecordColumns
 from streamapp.engine.recovery import RecoveryError
 from streamapp.engine.store import PARTITION_STATE_KEY, Store
+from streamapp.scoring.erasing import Step
+from streamapp.scoring.process import ScoredBatch
 
 _Items = Sequence[tuple[bytes, bytes]]
 _Outputs = list[tuple[str, Messages]]
@@ -282,6 +285,18 @@ class SettledFromAnyAttempt(_MutantEngine):
     log_type = _NamelessLog
 
 
+class _ForgetfulTask(PartitionTask):
+    async def _take(self, step: Step, fresh: RecordColumns) -> ScoredBatch:
+        self._state.risk_windows = ()
+        return await super()._take(step, fresh)
+
+
+class WindowsNotRecorded(_MutantEngine):
+    """Risk windows are taken over, but the state does not say so."""
+
+    task_type = _ForgetfulTask
+
+
 MUTANTS: Final[tuple[type[Engine], ...]] = (
     OffsetBeforeOutput,
     StoreBeforeCommit,
@@ -293,4 +308,5 @@ MUTANTS: Final[tuple[type[Engine], ...]] = (
     RecoveryBeforeFence,
     NothingSettled,
     SettledFromAnyAttempt,
+    WindowsNotRecorded,
 )

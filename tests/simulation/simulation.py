@@ -21,6 +21,7 @@ from tests.simulation.faults import FAULTS_S, PAUSES_S, Deed, FaultPlan, Guarant
 from tests.simulation.group import REBALANCE_TIMEOUT_S, SESSION_TIMEOUT_S, Group
 from tests.simulation.network import Network, Weather
 from tests.simulation.topic_log import Message
+from tests.simulation.windows import Publication, fed_model, in_force
 from tests.simulation.worker import (
     CHANGELOG,
     OUTPUTS,
@@ -96,7 +97,12 @@ class Simulation:
         self._attempts: defaultdict[int, list[Attempt]] = defaultdict(list)
         self._draw_model = random.Random(f"models of {seed}")
         self._models = models()[:1] if is_calm else started_with(seed, self.guarantee)
-        if len(self._models) > 1:
+        self.publication = Publication()
+        if self.guarantee == "exactly_once" and not is_calm:
+            self.publication = Publication.drawn(seed, FAULTS_S)
+        if self.publication.times:
+            self._models = (fed_model(),)
+        if len(self._models) > 1 or self.publication.times:
             self.faults = self.faults.with_torn_commits(self._draw_model)
 
     def run(self) -> list[str]:
@@ -137,7 +143,9 @@ class Simulation:
         host.process = self.world.new_process(f"{host.name}.{host.lives}")
         around = Surroundings(self.broker, self.network, self.group, self._attempts)
         model = self._models[self._draw_model.randrange(len(self._models))]
-        host.worker = SimulatedWorker(self.plan, around, host.process, host.disk, model)
+        host.worker = SimulatedWorker(
+            self.plan, around, host.process, host.disk, model, self.publication
+        )
         host.process.run(host.worker.main(lambda: self._start_again(host)))
         self.world.note(host.process.name, "started")
 
@@ -211,18 +219,19 @@ class Simulation:
                 self.guarantee,
                 partition,
                 messages,
-                self._truth(partition, messages),
+                self._truth(partition, messages, image.items.get(PARTITION_STATE_KEY)),
                 image.items,
             )
         return broken
 
-    def _truth(self, partition: int, messages: list[Message]) -> Truth:
-        found = stretches(
-            self._attempts[partition],
-            self.broker.committed_by[GROUP, SOURCE, partition],
-            len(messages),
-        )
-        self.world.met["went on with another model"] += len(found[1:])
+    def _truth(self, partition: int, messages: list[Message], state: bytes | None) -> Truth:
+        if self.publication.times:
+            found = in_force(state, len(messages))
+            self.world.met["took risk windows over"] += len(found[1:])
+        else:
+            committed_by = self.broker.committed_by[GROUP, SOURCE, partition]
+            found = stretches(self._attempts[partition], committed_by, len(messages))
+            self.world.met["went on with another model"] += len(found[1:])
         return truth(SourcePartition(SOURCE, partition), messages, found)
 
     def _some_host(self, suits: Callable[[Host], bool]) -> Host | None:

@@ -46,7 +46,8 @@ MET_AT_LEAST = {
     "commit: swallowed": 5,
     "commit: arrives late": 5,
     "init_producer: arrives late": 5,
-    "went on with another model": 95,
+    "went on with another model": 70,
+    "took risk windows over": 150,
 }
 
 

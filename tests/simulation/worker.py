@@ -30,6 +30,7 @@ from tests.simulation.disk import Disk, SimulatedStore
 from tests.simulation.group import Assignment, Group
 from tests.simulation.network import Network
 from tests.simulation.producer import SimulatedProducer
+from tests.simulation.windows import KnownVersions, Publication
 from tests.simulation.world import Process
 
 T = TypeVar("T")
@@ -77,15 +78,18 @@ class SimulatedWorker:
         process: Process,
         disk: Disk,
         model: ModelArtifact,
+        publication: Publication,
     ) -> None:
         self._plan = plan
         self._model = model
+        self._publication = publication
+        self._versions = KnownVersions()
         self._around = around
         self._process = process
         clients = (process, around.network, around.broker)
         self.engine = plan.engine_type(
             plan.settings,
-            replace(plan.scorer, model=model),
+            replace(plan.scorer, model=model, risk_versions=self._versions),
             SOURCE,
             CHANGELOG,
             {},
@@ -121,6 +125,7 @@ class SimulatedWorker:
             self._tick,
             self._commit,
             self._verify_outputs,
+            *([self._follow] if self._publication.times else []),
         )
         tasks = [asyncio.ensure_future(part()) for part in parts]
         while not (self._must_stop or self.engine.failure or any(task.done() for task in tasks)):
@@ -225,6 +230,14 @@ class SimulatedWorker:
         while True:
             await asyncio.sleep(OUTPUTS_INTERVAL_S)
             await self.engine.verify_outputs()
+
+    async def _follow(self) -> None:
+        """Hear of published windows, some time after they were."""
+        while True:
+            await asyncio.sleep(self._process.world.random.uniform(0.05, 1.0))
+            version = self._publication.newest(self._process.world.now)
+            if version is not None:
+                self._versions.offer(version)
 
     async def _commit(self) -> None:
         while True:

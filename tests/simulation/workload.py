@@ -23,6 +23,7 @@ from streamapp.scoring.partition_state import PartitionState
 from streamapp.scoring.policy import Policy
 from streamapp.scoring.process import Records
 from streamapp.scoring.profiles import MemoryProfiles
+from streamapp.scoring.risk_version import RiskVersion
 from streamapp.scoring.verdicts import SourcePartition
 from tests.simulation.topic_log import Header, Message
 
@@ -33,17 +34,21 @@ _START_MS: Final = 1_767_600_000_000
 _DAY_MS: Final = 86_400_000
 
 
-@cache
-def models() -> tuple[ModelArtifact, ...]:
-    """Two of a few small trees, fitted on synthetic payments; once for each process."""
+def reference_records() -> Records:
+    """Synthetic payments to train on."""
     draw = random.Random(11)
     payments = [_payment(draw, f"r{n}", f"u{draw.randrange(60)}", n * 60_000) for n in range(3_000)]
-    records = Records(
+    return Records(
         SourcePartition("reference", 0),
         [payment["user_id"].encode() for payment in payments],
         [json.dumps(payment).encode() for payment in payments],
         range(len(payments)),
     )
+
+
+@cache
+def models() -> tuple[ModelArtifact, ...]:
+    """Two of a few small trees, fitted on synthetic payments; once for each process."""
     settings = FitSettings(
         forest_trees=4,
         forest_samples=32,
@@ -52,7 +57,7 @@ def models() -> tuple[ModelArtifact, ...]:
         half_space_window=40,
         mode_rows_min=200,
     )
-    reference = read_reference([[records]])
+    reference = read_reference([[reference_records()]])
     return tuple(
         train(reference, seed=seed, description="for the simulator", settings=settings)
         for seed in (1, 2)
@@ -97,10 +102,11 @@ def payments(draw: random.Random, partitions: int, count: int) -> list[list[Mess
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """Records from a source offset on that one model scores."""
+    """Records from a source offset on that one model scores, with risk windows taken over."""
 
     begin: int
     model: ModelArtifact
+    windows: RiskVersion | None = None
 
 
 def truth(
@@ -112,10 +118,12 @@ def truth(
     ends = [*[one.begin for one in stretches[1:]], len(messages)]
     for stretch, end in zip(stretches, ends, strict=True):
         state, model = _handed_over(state, model, stretch.model), stretch.model
+        if stretch.windows is not None:
+            state.take_over(stretch.windows.version)
         part, offsets = messages[stretch.begin : end], range(stretch.begin, end)
         records = Records(source, [one[0] for one in part], [one[1] for one in part], offsets)
         for step in steps(records):
-            found = take(step, profiles, state, model, POLICY)
+            found = take(step, profiles, state, model, POLICY, stretch.windows)
             scored.append((stretch.begin + step.begin, found))
     found = joined(scored)
     stored = {user_key(user): seal(profile) for user, profile in profiles.items()}
