@@ -121,7 +121,7 @@ FETCH_WAIT_MS = 100
 
 #: While records flow, the broker gathers those of all partitions for twice as long as scoring the
 #: last ones took, up to this: each batch has its price, and with it the latency of those after it.
-GATHER_MS_MAX = 6
+GATHER_MS_MAX = 24
 #: So many are handed out at once: under load nothing is waited for.
 GATHER_BYTES_MAX = 64 * 1024
 #: Without records for so long, the next one is handed out at once.

@@ -13,6 +13,7 @@ from streamapp.broker.waiting import wait_until
 from streamapp.cli import labels
 from streamapp.cli.settings import Settings
 from streamapp.domain.verdict import Verdict, decode_verdict
+from streamapp.engine import metrics
 from streamapp.engine.settings import WorkerSettings
 from streamapp.engine.store import PARTITION_STATE_KEY
 from streamapp.features.risk_windows import RiskTable
@@ -149,6 +150,8 @@ def test_windows_are_taken_over_amid_a_kill(
     stored = deployment.changelog_state().items()
     assert states == {at: value for (at, key), value in stored if key == PARTITION_STATE_KEY}
     assert {later} == {stored_risk_windows(value)[-1].version for value in states.values()}
+    days = [one.metrics()[metrics.RISK_WINDOWS_DAY._name] for one in (first, second)]
+    assert len(states) * (room.own.day + 8) * 86_400 == sum(days)
     for worker in (first, second):
         assert 0 == worker.terminate()[0]
     (room.windows / later).unlink()
