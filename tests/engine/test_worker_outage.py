@@ -11,7 +11,8 @@ from tests.engine.deployment import Deployment, assert_undisturbed, report
 
 pytestmark = pytest.mark.integration
 
-ROWS = 12_000
+ROWS = 36_000
+"""So many that the broker is gone before the worker has done them."""
 SHUTDOWN_S = 4.0
 
 
@@ -36,7 +37,7 @@ def test_a_broker_that_comes_back_finds_the_end_undisturbed(
         batch_records_max=16, guarantee=guarantee, shutdown_timeout_s=SHUTDOWN_S
     )
     try:
-        assert wait_until(lambda: deployment.output_offsets() > ROWS // 4, 60)
+        assert wait_until(lambda: deployment.output_offsets() > ROWS // 12, 60)
         kafka_broker.kill()
         assert worker.metrics()["streamapp_transactions_total"] < ROWS, "all was done before"
     finally:
