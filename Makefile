@@ -99,7 +99,7 @@ bench: setup test-servers ## run every benchmark, under 30 minutes, and write it
 	@benchmarks/peers/environments.sh
 	@$(BIN)/python -m benchmarks.micro $(BENCH_MICRO)
 	@$(BIN)/python -m benchmarks.suite $(if $(QUICK),--quick)
-	@$(BIN)/python -m benchmarks.peers --tutorial-runs 1 $(BENCH_PEERS)
+	@$(BIN)/python -m benchmarks.peers $(BENCH_PEERS)
 	@$(if $(QUICK),,$(MAKE) --no-print-directory tables)
 
 .PHONY: tables

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import msgspec
@@ -102,37 +103,25 @@ class Run(msgspec.Struct, frozen=True):
     peak_memory_mib: int
 
 
-def check(contender: Contender, setup: Setup, rows: int) -> list[bytes]:
-    """The verdicts; raises BenchmarkError unless each of `rows` transactions gets one."""
-    prefix = f"check.{contender.name}."
-    _load(setup, prefix, rows)
-    wanted = {_tx_id(value) for batch in traffic(rows, setup.populations) for value in batch.values}
-    with _worker(contender, setup, prefix) as process, _reader(setup, prefix) as reader:
-        verdicts = [value for values in _verdicts(reader, process, rows) for value in values]
-    found = [_tx_id(value) for value in verdicts]
-    if sorted(found) != sorted(wanted):
-        raise BenchmarkError(
-            f"{contender.title}: {len(found)} verdicts for {len(set(found) & wanted)} of "
-            f"{len(wanted)} transactions"
-        )
-    return verdicts
+def measure(contender: Contender, setup: Setup, number: int, rows: int) -> tuple[Run, list[bytes]]:
+    """Load fresh topics, start the worker, and time it by the verdicts it publishes; these too.
 
-
-def measure(contender: Contender, setup: Setup, number: int, rows: int) -> Run:
-    """Load fresh topics, start the worker, and time it by the verdicts it publishes."""
+    Raises BenchmarkError unless each of `rows` transactions gets one.
+    """
     prefix = f"run{number}.{contender.name}."
     _load(setup, prefix, rows)
+    verdicts: list[bytes] = []
     with _worker(contender, setup, prefix) as process, _reader(setup, prefix) as reader:
         events = rows - _await_first(reader, process, setup, prefix)
         start_s, start = time.perf_counter(), used_by_tree(process.pid)
-        for _ in _verdicts(reader, process, rows):
-            pass
+        for values in _verdicts(reader, process, rows):
+            verdicts += values
         seconds, end = time.perf_counter() - start_s, used_by_tree(process.pid)
         memory_mib = sum(map(peak_memory_mib, tree(process.pid)))
-        if reader.consume(1, _SETTLE_S):
-            raise BenchmarkError(f"more than {rows} verdicts for {rows} transactions")
+        verdicts += [message.value() or b"" for message in reader.consume(1, _SETTLE_S)]
+    _verify(contender, verdicts, setup, rows)
     cpu_s = end.process_s - start.process_s
-    return Run(
+    run = Run(
         events=events,
         seconds=round(seconds, 3),
         events_per_s=round(events / seconds, 1),
@@ -140,6 +129,24 @@ def measure(contender: Contender, setup: Setup, number: int, rows: int) -> Run:
         cores=round(cpu_s / seconds, 2),
         cores_others=round((end.machine_s - start.machine_s - cpu_s) / seconds, 2),
         peak_memory_mib=memory_mib,
+    )
+    return run, verdicts
+
+
+def _verify(contender: Contender, verdicts: list[bytes], setup: Setup, rows: int) -> None:
+    found = [_tx_id(verdict) for verdict in verdicts]
+    wanted = _tx_ids(rows, setup.populations)
+    if len(found) != rows or not wanted.issubset(found):
+        raise BenchmarkError(
+            f"{contender.title}: {len(found)} verdicts for {len(wanted.intersection(found))} of "
+            f"{rows} transactions"
+        )
+
+
+@cache
+def _tx_ids(rows: int, populations: int) -> frozenset[str]:
+    return frozenset(
+        _tx_id(value) for batch in traffic(rows, populations) for value in batch.values
     )
 
 

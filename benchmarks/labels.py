@@ -15,11 +15,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
-import msgspec
 import numpy as np
 import typer
 
 from benchmarks.machine import machine, versions
+from benchmarks.report import write_json
 from streamapp.features.contract import DAY_MS
 from streamapp.lifecycle.labelled_training import learn_labels
 from streamapp.lifecycle.labels import Labels, payment_keys
@@ -71,8 +71,7 @@ def main(
         "machine": machine(),
         "versions": versions(),
     }
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
+    write_json(report, output)
     for name, median in medians.items():
         print(f"{name:<44} {median:6.2f} µs  {median / medians['without labels']:.2f}×")
 

@@ -15,7 +15,6 @@ import time
 from pathlib import Path
 from typing import Annotated, Any
 
-import msgspec
 import typer
 
 from benchmarks.machine import machine, versions
@@ -23,14 +22,14 @@ from benchmarks.micro_equality import Difference, verify
 from benchmarks.micro_material import Material
 from benchmarks.micro_output import output_stages
 from benchmarks.micro_stages import OURS, Stage, scoring_stages
-from benchmarks.report import console, table
+from benchmarks.report import console, table, write_json
 from benchmarks.tables import peers as tables
 
 BATCHES = (1, 16, 64, 256, 1024)
 RESULTS = Path(__file__).parent / "results" / "micro.json"
 
 #: A way takes part in a round for about this long; at least one batch.
-ROUND_S = 0.1
+ROUND_S = 0.06
 _EVENTS_MAX = 20_000
 
 
@@ -58,11 +57,9 @@ def main(
         "machine": machine(),
         "versions": versions(),
     }
-    output.parent.mkdir(parents=True, exist_ok=True)
-    content = msgspec.json.encode(report)
-    output.write_bytes(msgspec.json.format(content, indent=2) + b"\n")
+    written = write_json(report, output)
     title = "CPU µs an event by batch; in brackets: times ours"
-    table(title, f"medians of {rounds} rounds", tables.micro(msgspec.json.decode(content)), (0, 1))
+    table(title, f"medians of {rounds} rounds", tables.micro(written), (0, 1))
 
 
 def _measure(stage: Stage, rounds: int) -> dict[str, Any]:

@@ -29,7 +29,6 @@ def write(
 
     Returned is what stands there.
     """
-    path = output or RESULTS / f"{name}.json"
     report = {
         **figures,
         "settings": {"partitions": stand.partitions, "model": load(default_model_dir()).version}
@@ -38,6 +37,11 @@ def write(
         "machine": machine(),
         "versions": versions(),
     }
+    return write_json(report, output or RESULTS / f"{name}.json")
+
+
+def write_json(report: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Write a report; returned is what stands there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     content = msgspec.json.encode(report)
     path.write_bytes(msgspec.json.format(content, indent=2) + b"\n")
@@ -50,7 +54,7 @@ def median_of(runs: Sequence[Any], figure: Callable[[Any], float]) -> float:
     return round(statistics.median(map(figure, runs)), 3)
 
 
-def conditions(stand: Stand, runs: int) -> str:
+def conditions(stand: Stand, runs: int | str) -> str:
     """The line under a table: how often, on what."""
     on = machine()
     return (

@@ -11,7 +11,7 @@ TOLERANCE = 1e-6
 
 
 class Agreement(msgspec.Struct, frozen=True):
-    """Largest differences over all transactions; agree: how many have none above TOLERANCE.
+    """Largest differences over all verdicts compared; agree: how many have none above TOLERANCE.
 
     identical: how many are the same bytes but for the name of the topic.
     """
@@ -37,7 +37,7 @@ _verdict_decoder = msgspec.json.Decoder(Verdict)
 
 
 def agreement(ours: Sequence[bytes], theirs: Sequence[bytes]) -> Agreement:
-    """Compare verdict by verdict; both must be about the same transactions."""
+    """Compare each of theirs with ours on the same transaction, which must be there."""
     payload_of = {_decoder.decode(payload).tx_id: payload for payload in ours}
     apart, identical = [], 0
     for payload in theirs:

@@ -19,12 +19,16 @@ _FIGURES = ("events_per_s", "cpu_us_per_event", "cores", "cores_others", "peak_m
 
 @dataclass
 class Figures:
-    """Runs by name of the contender, agreement with ours, and why one was left out."""
+    """Runs by name of the contender, agreement with ours, and why one was left out.
+
+    ours: the verdicts of our first run.
+    """
 
     runs: dict[str, list[Run]] = field(default_factory=dict)
     alone: dict[str, list[AloneRun]] = field(default_factory=dict)
     agreements: dict[str, Agreement] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
+    ours: list[bytes] = field(default_factory=list)
 
     def fail(self, contender: Contender, error: Exception) -> None:
         """Note why it is not measured any more."""

@@ -29,9 +29,7 @@ def _table(name: str, rows: Callable[[Results], Rows], results: Results) -> str:
 def conditions(results: Results) -> str:
     """The line under a table: how often, for how long, on what."""
     machine, broker = results["machine"], results["broker"]
-    runs = results["settings"]["runs"]
-    often = f"Medians of {runs} runs" if runs > 1 else "One run"
-    often += _lasting(results["settings"].get("seconds"))
+    often = _often(results) + _lasting(results["settings"].get("seconds"))
     others = _others(results)
     busy = f" Other programs took {others:.1f} cores meanwhile." if others > _OTHERS_MIN else ""
     return (
@@ -41,13 +39,21 @@ def conditions(results: Results) -> str:
     )
 
 
+def _often(results: Results) -> str:
+    """How many runs the figures are medians of; `n` where each line says so itself."""
+    medians, runs = results.get("medians"), results["settings"]["runs"]
+    if isinstance(medians, list) and all("n" in one for one in medians):
+        return "Medians of n runs"
+    return f"Medians of {runs} runs" if runs > 1 else "One run"
+
+
 def _lasting(seconds: float | dict[str, float] | None) -> str:
     """How long each run counted."""
     if seconds is None:
         return ""
     if isinstance(seconds, dict):
-        return " of " + " and ".join(f"{s:.0f} s ({WORDS[g]})" for g, s in seconds.items())
-    return f" of {seconds:.0f} s"
+        return " of " + " and ".join(f"{s:g} s ({WORDS[g]})" for g, s in seconds.items())
+    return f" of {seconds:g} s"
 
 
 def _others(results: Results) -> float:
@@ -134,7 +140,9 @@ def exactly_once_latency(results: Results) -> Rows:
 
 def restart(results: Results) -> Rows:
     """Seconds from the start of the process."""
-    rows: Rows = [("state from", "recovery", "ready", "first verdict", "records/s", "MB/s", "MiB")]
+    rows: Rows = [
+        ("state from", "recovery", "ready", "first verdict", "records/s", "MB/s", "MiB", "n"),
+    ]
     for one in results["medians"]:
         is_rebuilt = one["recovered_records"] >= results["state"]["profiles"]
         rows.append(
@@ -146,6 +154,7 @@ def restart(results: Results) -> Rows:
                 f"{one['records_per_s']:,}" if is_rebuilt else "",
                 f"{one['mb_per_s']:.0f}" if is_rebuilt else "",
                 f"{one['memory_mib']:,.0f}",
+                str(one["n"]),
             )
         )
     return rows
@@ -163,6 +172,7 @@ def scale(results: Results) -> Rows:
             "against 10,000 users",
             "MiB",
             "anomalies",
+            "n",
         )
     ]
     for one in results["medians"]:
@@ -176,6 +186,7 @@ def scale(results: Results) -> Rows:
                 f"{one['cost_against_10_000_users']:.2f}",
                 f"{one['memory_mib']:,.0f}",
                 f"{one['anomaly_share']:.1%}",
+                str(one["n"]),
             )
         )
     return rows
@@ -197,7 +208,13 @@ def growth(results: Results) -> Rows:
     return rows
 
 
-_SOURCES: Final = {"exactly_once_latency": "exactly_once", "growth": "scale"}
+def _once(results: Results) -> Results:
+    """As results of the one run of growth, which lasts as long as its payments take."""
+    settings = results["settings"] | {"runs": 1, "seconds": None}
+    return results | {"medians": None, "settings": settings}
+
+
+_SOURCES: Final = {"exactly_once_latency": "exactly_once"}
 _ROWS: Final[dict[str, Callable[[Results], Rows]]] = {
     "throughput": throughput,
     "latency": latency,
@@ -206,10 +223,9 @@ _ROWS: Final[dict[str, Callable[[Results], Rows]]] = {
     "exactly_once_latency": exactly_once_latency,
     "restart": restart,
     "scale": scale,
-    "growth": growth,
 }
 
 TABLES: Final[Tables] = {
     name: from_results(_SOURCES.get(name, name), partial(_table, name, rows))
     for name, rows in _ROWS.items()
-}
+} | {"growth": from_results("scale", lambda results: _table("growth", growth, _once(results)))}
