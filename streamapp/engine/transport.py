@@ -299,6 +299,9 @@ class Consumer(driver.Consumer):
         """Offset behind the last record there is; None while nothing is to come or known."""
         return self._thread.end_of_records(tp)
 
+    def on_buffer_full(self, tp: TP) -> None:
+        """Leave it in: with all left out Faust sleeps for a second; the queue is bounded anyway."""
+
     def ack(self, message: Any) -> bool:
         """Forget the message; what is done is known by the checkpoint alone."""
         self._unacked_messages.discard(message)

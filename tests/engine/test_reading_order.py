@@ -1,5 +1,7 @@
 """Batches reach the engine in the order they were fetched, whatever a rebalance does between."""
 
+from types import SimpleNamespace
+
 import pytest
 from faust.types import TP
 
@@ -54,3 +56,11 @@ def test_faust_remembers_no_offset() -> None:
     offsets = NoReadOffsets()
     offsets[PLACE] = 7
     assert offsets[PLACE] is None
+
+
+def test_a_full_buffer_leaves_no_partition_out(consumer: Consumer) -> None:
+    """Were all left out, nothing would be fetched for a second, however soon there is room."""
+    consumer.app = SimpleNamespace(in_recovery=False)
+    consumer._active_partitions, consumer._buffered_partitions = {PLACE}, set()
+    consumer.on_buffer_full(PLACE)
+    assert {PLACE} == consumer._get_active_partitions()
