@@ -6,13 +6,14 @@ of C libraries. Format: Kafka protocol guide, "Record Batch" (magic 2).
 """
 
 import struct
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, Final
 
-import cramjam
 import numpy as np
+import zstandard
 from aiokafka.record.util import calc_crc32c, encode_varint
 from numpy.typing import NDArray
 
@@ -36,6 +37,9 @@ _TRANSACTIONAL: Final = 16
 #: Of 500 verdicts (690 KB), in ms and share of the size: zstd 1 0.41 and 0.05, snappy 0.65 and
 #: 0.25, lz4 0.87 and 0.20. What is small is sent, stored and read with less work, too.
 _ZSTD_LEVEL: Final = 1
+#: A smaller table and longer matches than the level's: what repeats in verdicts is long. 10 to 18 %
+#: less time, 1 to 2 % more bytes.
+_ZSTD_SEARCH: Final = {"hash_log": 12, "min_match": 7}
 #: Of a record, beside key, value and headers: at most five varints and the attributes.
 _RECORD_OVERHEAD: Final = 26
 
@@ -131,6 +135,17 @@ def batched(blocks: Sequence[Messages], bytes_max: int) -> Iterator[list[Message
         yield batch
 
 
+class _Compressor(threading.local):
+    """zstd's, kept for the next batch; each thread has its own, for it takes one at a time."""
+
+    def __init__(self) -> None:
+        parameters = zstandard.ZstdCompressionParameters.from_level(_ZSTD_LEVEL, **_ZSTD_SEARCH)
+        self.compress = zstandard.ZstdCompressor(compression_params=parameters).compress
+
+
+_compressor: Final = _Compressor()
+
+
 class RecordBatch:
     """A finished batch, with what aiokafka's producer asks of its own `BatchBuilder`.
 
@@ -171,7 +186,7 @@ class RecordBatch:
 
     def _bytes(self) -> bytes:
         records = self._records()
-        compressed = bytes(cramjam.zstd.compress(records.data, level=_ZSTD_LEVEL))
+        compressed = _compressor.compress(records.data)
         is_smaller = len(compressed) < len(records)
         body: Any = compressed if is_smaller else records.tobytes()
         count, time_ms = self.record_count(), self._timestamp_ms
