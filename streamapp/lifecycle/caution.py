@@ -73,5 +73,6 @@ def _is_worse(lost: NDArray[np.float64]) -> NDArray[np.bool_]:
     error = lost.std(axis=1, ddof=1) / np.sqrt(frauds) if frauds > 1 else np.inf
     more = (lost > 0).sum(axis=1) - (lost < 0).sum(axis=1)
     changed = (lost != 0).sum(axis=1)
-    is_worse: NDArray[np.bool_] = lost.mean(axis=1) > _ERRORS * error
-    return is_worse | (more > _ERRORS * np.sqrt(changed))
+    by_mean, by_count = lost.mean(axis=1) > _ERRORS * error, more > _ERRORS * np.sqrt(changed)
+    is_worse: NDArray[np.bool_] = by_mean | by_count
+    return is_worse
