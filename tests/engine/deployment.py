@@ -86,8 +86,9 @@ class Deployment:
         self._watcher = Consumer({**kafka.librdkafka(), "group.id": self.group})
 
     def make_topics(self) -> None:
-        """As the first worker would."""
+        """As the first worker would; they can be read then."""
         ensure_topics(self.kafka, worker_topics(self.topics, self.changelog), 1)
+        self.await_leaders()
 
     def worker(
         self, state: str = "state", environment: Mapping[str, str] | None = None, **settings: object
@@ -234,7 +235,7 @@ class Deployment:
         )
 
     def await_leaders(self) -> None:
-        """Return when every topic can be read: some time after a restarted broker answers."""
+        """Return when every topic can be read: some time after it is made or its broker is back."""
         names = [plan.name for plan in worker_topics(self.topics, self.changelog)]
         places = [TopicPartition(name, p) for name in names for p in range(PARTITIONS)]
 
