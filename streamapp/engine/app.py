@@ -6,13 +6,14 @@ from typing import Any, cast
 
 import faust
 import structlog
+from faust.tables import TableManager
 from faust.types import TP
 
 from streamapp.engine.engine import Engine
 from streamapp.engine.feeds import Feeds
 from streamapp.engine.members import CLIENT
 from streamapp.engine.settings import WorkerSettings
-from streamapp.engine.transport import BatchingOptions, BatchSchema, Consumer, TableRegistry
+from streamapp.engine.transport import BatchingOptions, BatchSchema, Consumer
 from streamapp.kafka.settings import KafkaSettings
 
 log = structlog.get_logger()
@@ -22,6 +23,15 @@ class ScoringApp(faust.App):
     """A Faust app that carries what its transport needs to know."""
 
     batching: BatchingOptions
+
+
+class TableRegistry(TableManager):
+    """Faust's table manager without its second of waiting at start: there are no Faust tables."""
+
+    async def on_start(self) -> None:
+        """Go on at once."""
+        await self._update_channels()
+        await self.recovery.start()
 
 
 #: Batches waiting for the agent, of all partitions: enough to keep it busy, little to throw away
@@ -109,7 +119,8 @@ def _feeds(app: ScoringApp, engine: Engine, records_max: int) -> Feeds:
         if engine.is_stopped(partition):
             cast(Consumer, app.consumer).pause_stopped()
 
-    return Feeds(score, records_max, partial(_note_failure, engine))
+    rested = partial(engine.tick, at_once=True)
+    return Feeds(score, records_max, partial(_note_failure, engine), rested)
 
 
 def _note_failure(engine: Engine, partition: int, error: Exception) -> None:

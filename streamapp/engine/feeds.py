@@ -15,6 +15,9 @@ from streamapp.engine.record_columns import RecordColumns
 #: Full batches that wait for one partition; then the stream waits, and so does fetching.
 BATCHES_WAITING_MAX: Final = 4
 
+#: Under a light load so many batches would fit where there was one.
+_LIGHT_BATCHES: Final = 4
+
 Score = Callable[[int, RecordColumns, int], Awaitable[None]]
 
 
@@ -35,14 +38,22 @@ def _empty(feed: _Feed) -> None:
 
 
 class Feeds:
-    """Queues of all partitions. `score` gets each partition's records in their order."""
+    """Queues of all partitions. `score` gets each partition's records in their order.
+
+    rested: called when nothing waits any more, unless under load, where that is for a moment.
+    """
 
     def __init__(
-        self, score: Score, records_max: int, failed: Callable[[int, Exception], None]
+        self,
+        score: Score,
+        records_max: int,
+        failed: Callable[[int, Exception], None],
+        rested: Callable[[], None] = lambda: None,
     ) -> None:
         self._score = score
         self._records_max = records_max
         self._failed = failed
+        self._rested = rested
         self._feeds: dict[int, _Feed] = {}
         self._assignment = 0
         #: Scoring holds the event loop: were all partitions' batches scored in one of its rounds, a
@@ -73,6 +84,7 @@ class Feeds:
             _empty(feed)
 
     async def _run(self, partition: int, feed: _Feed) -> None:
+        is_light = False
         try:
             while feed.waiting:
                 async with self._turn:
@@ -81,12 +93,15 @@ class Feeds:
                     break
                 records, generation = self._take(feed)
                 await self._score(partition, records, generation)
+                is_light = len(records) * _LIGHT_BATCHES <= self._records_max
                 feed.room.set()
         except Exception as error:
             _empty(feed)
             self._failed(partition, error)
         finally:
             feed.scorer = None
+            if is_light and not any(one.scorer for one in self._feeds.values()):
+                self._rested()
 
     def _take(self, feed: _Feed) -> tuple[RecordColumns, int]:
         """The first that wait, of one generation, as many as make a batch."""

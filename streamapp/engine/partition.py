@@ -33,7 +33,7 @@ from streamapp.engine.record_columns import CarriedHeaders, FetchedRecord, Recor
 from streamapp.engine.risk_versions import RiskVersions, WindowsInForce
 from streamapp.engine.store import PARTITION_STATE_KEY, Store
 from streamapp.engine.tombstone import tombstone
-from streamapp.engine.unwritten import CHECKPOINTS_WRITTEN_MAX, Unwritten
+from streamapp.engine.unwritten import CALM_S, CHECKPOINTS_WRITTEN_MAX, Unwritten
 from streamapp.features.profile_view import is_expired
 from streamapp.kafka.dead_letters import REDRIVEN
 from streamapp.scoring.artifact import ModelArtifact
@@ -101,6 +101,7 @@ class PartitionTask:
         output: PartitionLog,
         limit: DeadLetterLimit,
         checkpoints_written_max: int = CHECKPOINTS_WRITTEN_MAX,
+        calm_s: float = CALM_S,
     ) -> None:
         self.source = source
         self._scorer = scorer
@@ -120,6 +121,9 @@ class PartitionTask:
         self._snapshot_taken = asyncio.Event()
         self._unwritten = Unwritten(store.changelog_offset)
         self._checkpoints_written_max = checkpoints_written_max
+        self._calm_s = calm_s
+        #: By the event loop's clock.
+        self.checkpoint_began_s = float("-inf")
         self._purge = Purge(store)
         self._failure: Exception | None = None
         #: The time that the newest record scored bears; None before the first.
@@ -229,13 +233,18 @@ class PartitionTask:
     def start_checkpoint(self) -> asyncio.Task[None] | None:
         """Begin a checkpoint in the background unless one runs or there is nothing new.
 
-        Where there is nothing new, the store is written if it is behind.
+        Where nothing has been new for a while, the store is written if it is behind.
         """
+        now_s = asyncio.get_running_loop().time()
         if self._checkpoint is None and not self.is_clean:
+            self.checkpoint_began_s = now_s
             self._checkpoint = asyncio.ensure_future(self._run_checkpoint())
-        elif self._checkpoint is None and self._unwritten.snapshots:
+        elif self._checkpoint is None and self._unwritten.snapshots and self._is_calm(now_s):
             self._checkpoint = asyncio.ensure_future(self._catch_up())
         return self._checkpoint
+
+    def _is_calm(self, now_s: float) -> bool:
+        return now_s - self.checkpoint_began_s >= self._calm_s
 
     async def _catch_up(self) -> None:
         try:

@@ -38,7 +38,8 @@ class WorkerSettings(BaseModel):
     #: the fixed costs show.
     batch_records_max: int = Field(default=512, ge=1, le=1024)
     #: Oldest work that may be lost from memory and done again after a crash; under exactly_once
-    #: also what readers of committed records wait for, half of it on average.
+    #: also what readers of committed records may wait for. Half of it is enough where nothing waits
+    #: to be scored.
     checkpoint_interval_ms: int = Field(default=30, ge=1, le=60_000)
     #: Distinct profiles of one checkpoint, 1 KiB each: bounds what a crash does again and what a
     #: commit sends. Under at_least_once no more than fit one record batch of 2 MiB.

@@ -10,16 +10,23 @@ import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 import faust
 from aiokafka import TopicPartition
 from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
-from faust.tables import TableManager
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
+from mode.services import WaitResults
 
 from streamapp.engine import fetched_records
+from streamapp.engine.at_once import Begun
+from streamapp.engine.gathering import (
+    CALM_AFTER_S,
+    FETCH_WAIT_MS,
+    GATHER_BYTES_MAX,
+    gather_ms,
+)
 from streamapp.engine.record_columns import FetchedRecord
 
 
@@ -113,24 +120,6 @@ def fold(
         )
         follows = last.offset + 1
     return batches
-
-
-#: A broker answers the requests of a connection in their order, so what is asked at a rebalance
-#: waits behind a fetch that waits for records.
-FETCH_WAIT_MS = 100
-
-#: While records flow, the broker gathers those of all partitions for twice as long as scoring the
-#: last ones took, up to this: each batch has its price, and with it the latency of those after it.
-GATHER_MS_MAX = 24
-#: So many are handed out at once: under load nothing is waited for.
-GATHER_BYTES_MAX = 64 * 1024
-#: Without records for so long, the next one is handed out at once.
-CALM_AFTER_S = 0.05
-
-
-def gather_ms(spent_s: float) -> int:
-    """How long to have records gathered after scoring the last ones took `spent_s` of CPU time."""
-    return max(1, min(round(2_000 * spent_s), GATHER_MS_MAX))
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):
@@ -234,6 +223,10 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         return self._seeks
 
 
+#: Batches of a fetch that are handed over in one round of the event loop.
+AT_ONCE_MAX: Final = 8
+
+
 class NoReadOffsets(dict[TP, int | None]):
     """Faust drops what lies before the last offset it has read, and after a seek back that loses
     records: so it is let remember none."""
@@ -243,15 +236,6 @@ class NoReadOffsets(dict[TP, int | None]):
 
     def __setitem__(self, tp: TP, offset: int | None) -> None:
         """Forgotten at once."""
-
-
-class TableRegistry(TableManager):
-    """Faust's table manager without its second of waiting at start: there are no Faust tables."""
-
-    async def on_start(self) -> None:
-        """Go on at once."""
-        await self._update_channels()
-        await self.recovery.start()
 
 
 class Consumer(driver.Consumer):
@@ -264,6 +248,7 @@ class Consumer(driver.Consumer):
         self._read_offset = NoReadOffsets()
         self._expected: dict[TP, int] = {}
         self._seeks = 0
+        self._at_once_left = 0
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -319,11 +304,28 @@ class Consumer(driver.Consumer):
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         """Keep no account of offsets between batches: never acknowledged, it would only grow."""
 
+    async def wait_first(self, *waited: Any, timeout: Any = None) -> Any:
+        """Whatever ends first; without tasks where the first is a coroutine that ends at once.
+
+        So batches of all partitions are handed over before one of them is scored.
+        """
+        first, *others = waited
+        if self._at_once_left == 0 or not asyncio.iscoroutine(first):
+            return await super().wait_first(*waited, timeout=timeout)
+        self._at_once_left -= 1
+        begun = Begun(first)
+        if not begun.has_ended:
+            return await super().wait_first(begun, *others, timeout=timeout)
+        for other in others:
+            other.close()
+        return WaitResults([first], [begun.result], stopped=False)
+
     async def wait_empty(self) -> None:
         """Wait until the engine has finished the batch it is scoring."""
         await self._options.positions.quiesce()
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
+        self._at_once_left = AT_ONCE_MAX
         try:
             return await super()._getmany(active_partitions, timeout)
         except NoOffsetForPartitionError:  # just assigned: `perform_seek` is about to go there
@@ -379,8 +381,7 @@ class Consumer(driver.Consumer):
 
     async def commit_positions(self, positions: Mapping[int, int]) -> bool:
         """Tell the group how far the source partitions are done."""
-        topic = self._options.source_topic
-        assigned = self.assignment()
+        topic, assigned = self._options.source_topic, self.assignment()
         offsets = {
             TopicPartition(topic, partition): offset
             for partition, offset in positions.items()

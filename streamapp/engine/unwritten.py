@@ -10,6 +10,9 @@ from streamapp.engine.profile_table import Snapshot
 #: pays often is written once for all. Until then recovery takes it from the changelog.
 CHECKPOINTS_WRITTEN_MAX: Final = 32
 _PROFILES_MAX: Final = 4_096
+#: Without a checkpoint for so long it is written whatever it lacks: between two batches that come
+#: every few ms it would be written for each, and hold up scoring.
+CALM_S: Final = 1.0
 
 
 class Unwritten:

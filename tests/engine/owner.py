@@ -69,6 +69,7 @@ class Owner:
             self.log,
             limit or DeadLetterLimit(100_000, 1.0, 100_000),
             checkpoints_written_max,
+            calm_s=0.0,
         )
 
     async def score(self, found: Sequence[ConsumerRecord], size: int) -> None:

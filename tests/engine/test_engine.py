@@ -206,7 +206,7 @@ def test_a_failed_checkpoint_fails_the_engine(
     """And it is the only one: nothing moves on from a commit whose fate is unknown."""
 
     async def work() -> None:
-        engine = new_engine()
+        engine = new_engine(checkpoint_interval_ms=1)
         await engine.assign([0], 1)
         await engine.score(0, records(traffic.keys[:4], traffic.values[:4]), 1)
         faults.fail_at("confirm")
@@ -214,10 +214,33 @@ def test_a_failed_checkpoint_fails_the_engine(
         await until(lambda: engine.failure is not None)
         assert "failed at confirm" == str(engine.failure)
         assert not engine.is_ready
+        loop = asyncio.get_running_loop()
+        failed_s = loop.time()
+        await until(lambda: loop.time() - failed_s > 0.001)
         engine.tick()
         for _ in range(20):
             await asyncio.sleep(0)
         assert {} == engine.committable()
+
+    run_async(work())
+
+
+def test_a_rest_starts_checkpoints_but_not_twice_in_half_an_interval(
+    new_engine: NewEngine, brokers: dict[int, FakeBroker], traffic: Traffic
+) -> None:
+    """Small batches often come with little between them, and each checkpoint has its price."""
+
+    async def work() -> None:
+        engine = new_engine(checkpoint_interval_ms=60_000)
+        await engine.assign([0], 1)
+        for start in (0, 4):
+            rows = slice(start, start + 4)
+            await engine.score(0, records(traffic.keys[rows], traffic.values[rows], start), 1)
+            engine.tick(at_once=True)
+            for _ in range(100):
+                await asyncio.sleep(0)
+        assert {0: 4} == engine.committable()
+        await engine.release()
 
     run_async(work())
 

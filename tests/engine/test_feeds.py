@@ -21,6 +21,7 @@ class Scoring:
         self.failures: list[tuple[int, str]] = []
         self.gates = {partition: asyncio.Event() for partition in held}
         self.refused = -1
+        self.rests = 0
 
     async def score(self, partition: int, found: Sequence[FetchedRecord], generation: int) -> None:
         """Note, and wait at the partition's gate."""
@@ -29,6 +30,10 @@ class Scoring:
             raise ValueError("refused")
         if partition in self.gates:
             await self.gates[partition].wait()
+
+    def rested(self) -> None:
+        """Note that nothing waits."""
+        self.rests += 1
 
     def failed(self, partition: int, error: Exception) -> None:
         """Note a failure."""
@@ -73,6 +78,31 @@ def test_what_waits_is_merged_up_to_a_batch_and_within_a_generation() -> None:
         await until(lambda: len(scoring.calls) == 4)
         expected = [(0, [1, 2, 3, 4], 1), (0, [5], 1), (0, [6], 2)]
         assert expected == scoring.calls[1:]
+
+    run_async(work())
+
+
+def test_there_is_a_rest_once_all_that_was_put_is_scored() -> None:
+    """Not between two partitions, nor while one waits."""
+
+    async def work() -> None:
+        scoring = Scoring(1)
+        feeds = Feeds(scoring.score, 16, scoring.failed, scoring.rested)
+        await feeds.put(0, batch(0, 3), 1)
+        await feeds.put(1, batch(0, 2), 1)
+        await feeds.put(2, batch(0, 2), 1)
+        await until(lambda: len(scoring.calls) == 3)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert 0 == scoring.rests
+        scoring.gates[1].set()
+        await until(lambda: scoring.rests > 0)
+        assert 1 == scoring.rests
+        await feeds.put(2, batch(2, 5), 1)
+        await until(lambda: len(scoring.calls) == 4)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert 1 == scoring.rests, "under load it would be for a moment"
 
     run_async(work())
 

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamapp.engine.transport import GATHER_MS_MAX, fold, gather_ms
+from streamapp.engine.gathering import GATHER_MS_MAX, gather_ms
+from streamapp.engine.transport import fold
 from tests.engine.records import record
 
 #: Offsets rise but may jump, as in compacted and in transactional topics.

@@ -302,6 +302,8 @@ class SimulatedWorker:
         while True:
             partition, records, generation = await self._batches.get()
             await self.engine.score(partition, records, generation)
+            if self._batches.empty():
+                self.engine.tick(at_once=True)
 
     async def _asked(self, name: str, action: Callable[[], Any]) -> Any:
         """The answer of the group's coordinator, after as many attempts as it takes."""
