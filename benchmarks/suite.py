@@ -26,10 +26,10 @@ from benchmarks.stand import Stand
 QUICK_RESULTS: Final = Path(".streamapp/bench")
 
 _WHOLE: Final[dict[str, Callable[..., None]]] = {
-    "throughput": partial(throughput.main, at_least_once_seconds=10.0),
-    "latency": partial(latency.main, seconds=3.0),
+    "throughput": partial(throughput.main, at_least_once_seconds=6.0),
+    "latency": partial(latency.main, seconds=2.0),
     "restart": restart.main,
-    "scale": partial(scale.main, seconds=1.5),
+    "scale": partial(scale.main, seconds=1.0),
 }
 _QUICK: Final[dict[str, Callable[..., None]]] = {
     "throughput": partial(throughput.main, quick=True),

@@ -27,8 +27,8 @@ from streamapp.broker.local import LocalBroker
 PARTITIONS = 4
 #: Of so many verdicts of an engine's first run each is held against ours, picked evenly.
 COMPARED_ROWS = 8_000
-#: An engine gets as many transactions as it takes some 5 s for, but no more than there are.
-ROWS = {"streamapp": 217_960, "quix": 40_000, "flink": 17_000, "faust": 8_000}
+#: An engine gets as many transactions as it takes some 3 s for, but no more than there are.
+ROWS = {"streamapp": 217_960, "quix": 30_000, "flink": 12_000, "faust": 6_000}
 TUTORIAL_ROWS = 700
 RESULTS = Path(__file__).parents[1] / "results" / "peers.json"
 
