@@ -95,7 +95,7 @@ BENCH_MICRO := $(if $(QUICK),--rounds 1 --output .streamapp/bench/micro.json)
 BENCH_PEERS := $(if $(QUICK),--runs 1 --rows-max 20000 --output .streamapp/bench/peers.json)
 
 .PHONY: bench
-bench: setup test-servers ## run every benchmark, under 30 minutes, and write its tables and plots (QUICK=1: a first look)
+bench: setup test-servers ## run every benchmark, about half an hour, and write its tables and plots (QUICK=1: a first look)
 	@benchmarks/peers/environments.sh
 	@$(BIN)/python -m benchmarks.micro $(BENCH_MICRO)
 	@$(BIN)/python -m benchmarks.suite $(if $(QUICK),--quick)

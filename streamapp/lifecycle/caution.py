@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from streamapp.scoring.joined_surprise import CAUTION_MAX, join_surprise
 
 #: The least caution that kept the verdict within 0.005 of its best member where fraud was rare and
-#: stayed as it was: docs/decisions/0016-joined-surprise.md.
+#: stayed as it was: docs/decisions/0019-caution-stays-until-labels-tell.md.
 USUAL_CAUTION: Final = 4.0
 
 #: A difference is borne out when it is above so many of its standard errors.
