@@ -10,7 +10,6 @@ it decides what they cost.
 
 import sys
 import tempfile
-from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -24,6 +23,7 @@ from benchmarks.crowd import BATCH_ROWS, Crowd, payments
 from benchmarks.labels import model_with_labels
 from benchmarks.report import conditions, console, median_of, table, write
 from benchmarks.stand import Stand
+from benchmarks.tables import performance
 from benchmarks.throughput import Run, measure
 from streamapp.scoring.artifact import ModelArtifact, save
 
@@ -62,8 +62,12 @@ def main(
                 )
     medians = {way: _medians(of_way) for way, of_way in found.items()}
     settings = {"runs": runs, "seconds": seconds, "crowd": crowd, "model": fed.version}
-    write("labels_throughput", {"medians": medians, "runs": found}, settings, stand, output)
-    _print(medians, conditions(stand, runs))
+    each = [
+        {"way": way, **msgspec.to_builtins(run)} for way, of_way in found.items() for run in of_way
+    ]
+    write("labels_throughput", {"medians": medians, "runs": each}, settings, stand, output)
+    rows = performance.labels_throughput({"medians": medians})
+    table("Throughput with and without labels and reasons", conditions(stand, runs), rows)
 
 
 def _ways(fed: ModelArtifact, directory: Path) -> dict[str, dict[str, str]]:
@@ -91,24 +95,6 @@ def _medians(runs: list[Run]) -> dict[str, Any]:
         "anomaly_share": median_of(runs, lambda run: run.worker.anomaly_share),
         "batch_records": median_of(runs, lambda run: run.worker.batch_records),
     }
-
-
-def _print(medians: dict[str, dict[str, Any]], caption: str) -> None:
-    everything = medians[_EVERYTHING]["events_per_s"]
-    rows: list[Sequence[str]] = [
-        ("worker", "events/s", "times everything on", "worker's CPU µs/event", "MEDIUM and above")
-    ]
-    rows += [
-        (
-            way,
-            f"{one['events_per_s']:,.0f}",
-            f"{one['events_per_s'] / everything:.2f}",
-            f"{one['worker_us_per_event']:.1f}",
-            f"{one['anomaly_share']:.2%}",
-        )
-        for way, one in medians.items()
-    ]
-    table("Sustained throughput with and without labels and reasons", caption, rows)
 
 
 if __name__ == "__main__":

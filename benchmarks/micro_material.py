@@ -65,7 +65,7 @@ class Material:
         parameters = FeatureParameters(model.global_amount_limit)
         columns = columns_of(transactions, range(events))
         profiles = MemoryProfiles()
-        slots = profiles.slots([one.user_id for one in transactions])
+        slots = profiles.slots([one.user_id.encode() for one in transactions])
         features, _ = compute(columns, slots, profiles.block, -1, parameters)
         narrow = features.values.astype(np.float32)
         scikit = IsolationForest(random_state=SEED).fit(narrow[:_TRAINING_ROWS])

@@ -227,6 +227,7 @@ def _medians(case: Case, found: list[Run], seeded: Seeded) -> dict[str, Any]:
     recovery_s = median_of(runs, lambda run: run.recovery_s)
     records = median_of(runs, lambda run: run.recovered_records)
     million = seeded.profiles / 1e6
+    each_bytes = seeded.value_bytes / seeded.changelog_records
     names = (
         "recovery_began_s",
         "ready_s",
@@ -242,7 +243,7 @@ def _medians(case: Case, found: list[Run], seeded: Seeded) -> dict[str, Any]:
         "recovery_s_per_million_profiles": round(recovery_s / million, 2),
         "recovered_records": records,
         "records_per_s": round(records / recovery_s),
-        "mb_per_s": round(records * 1024 / recovery_s / 1e6, 1),
+        "mb_per_s": round(records * each_bytes / recovery_s / 1e6, 1),
         **{name: median_of(runs, attrgetter(name)) for name in names},
     }
 

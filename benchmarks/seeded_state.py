@@ -41,7 +41,7 @@ _ANSWER_S = 60.0
 
 
 class Seeded(msgspec.Struct, frozen=True):
-    """What was written."""
+    """What was written. value_bytes: in the changelog, without keys."""
 
     profiles: int
     changelog_records: int
@@ -58,10 +58,11 @@ def seed_state(session: Session, users: int) -> Seeded:
     of_partition: dict[int, list[str]] = defaultdict(list)
     for name, partition in zip(names, places.tolist(), strict=True):
         of_partition[partition].append(name)
-    records = 0
+    records = size = 0
     for partition, pipeline in pipelines.items():
-        records += asyncio.run(_write(plan, partition, pipeline, of_partition[partition]))
-    return Seeded(users, records, users * 1024)
+        written = asyncio.run(_write(plan, partition, pipeline, of_partition[partition]))
+        records, size = records + len(written), size + sum(written)
+    return Seeded(users, records, size)
 
 
 def _plan(session: Session) -> WorkerPlan:
@@ -94,8 +95,10 @@ def _scored(plan: WorkerPlan) -> dict[int, Pipeline]:
     return pipelines
 
 
-async def _write(plan: WorkerPlan, partition: int, pipeline: Pipeline, users: list[str]) -> int:
-    """Commit and store the profiles of one partition; the changelog's records."""
+async def _write(
+    plan: WorkerPlan, partition: int, pipeline: Pipeline, users: list[str]
+) -> list[int]:
+    """Commit and store the profiles of one partition; the sizes of the changelog's records."""
     source = SourcePartition(plan.topics.name("transactions"), partition)
     group, timeout_s = plan.settings.group, plan.settings.transaction_timeout_s
     log = ExactlyOnceLog(plan.kafka.aiokafka(), group, source, plan.changelog, timeout_s)
@@ -105,12 +108,12 @@ async def _write(plan: WorkerPlan, partition: int, pipeline: Pipeline, users: li
     items = [(user_key(user), images[row % len(images)]) for row, user in enumerate(users)]
     state = pipeline.state.to_bytes(plan.model.half_space_trees)
     await log.open()
-    written = 0
+    written: list[int] = []
     for start in range(0, len(items), _COMMIT_PROFILES):
         chunk = [*items[start : start + _COMMIT_PROFILES], (PARTITION_STATE_KEY, state)]
         log.cut()
         store.write(chunk, await log.commit(chunk, pipeline.state.source_offset + 1))
-        written += len(chunk)
+        written += [len(value) for _, value in chunk]
     await log.close()
     store.close()
     return written

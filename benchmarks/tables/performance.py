@@ -138,6 +138,24 @@ def exactly_once_latency(results: Results) -> Rows:
     return rows
 
 
+def labels_throughput(results: Results) -> Rows:
+    """What labels and reasons cost a worker, against all of it."""
+    medians = results["medians"]
+    everything = next(iter(medians.values()))["events_per_s"]
+    rows: Rows = [("worker", "events/s", "ratio", "worker's CPU µs", "MEDIUM and above")]
+    for way, one in medians.items():
+        rows.append(
+            (
+                way,
+                f"{one['events_per_s']:,.0f}",
+                f"{one['events_per_s'] / everything:.2f}",
+                f"{one['worker_us_per_event']:.1f}",
+                f"{one['anomaly_share']:.2%}",
+            )
+        )
+    return rows
+
+
 def restart(results: Results) -> Rows:
     """Seconds from the start of the process."""
     rows: Rows = [
@@ -221,6 +239,7 @@ _ROWS: Final[dict[str, Callable[[Results], Rows]]] = {
     "latency_long": latency,
     "exactly_once": exactly_once,
     "exactly_once_latency": exactly_once_latency,
+    "labels_throughput": labels_throughput,
     "restart": restart,
     "scale": scale,
 }

@@ -115,6 +115,8 @@ TABLES: Final[Tables] = {
     "quality_handbook_scenarios": from_results("quality_handbook", scenarios),
     "quality_sparkov": from_results("quality_sparkov", scores),
     "quality_sparkov_severities": from_results("quality_sparkov", severities),
+    "quality_handbook_unlabelled": from_results("quality_handbook_unlabelled", severities),
+    "quality_sparkov_unlabelled": from_results("quality_sparkov_unlabelled", severities),
     "quality_book": from_results("quality_book", scores),
     "quality_paysim": from_results("quality_paysim", scores),
     "drift": from_results("drift", drift),

@@ -5,8 +5,6 @@ that scores higher (`scoring.calibration`), so the shares between two scores fol
 """
 
 import bisect
-import itertools
-import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +15,7 @@ import numpy as np
 
 from streamapp.api import metrics
 from streamapp.domain.verdict import SEVERITIES
+from streamapp.scoring.calibration import risk_tail_share
 
 #: Seconds of history kept.
 WINDOW_S: Final = 120
@@ -27,8 +26,6 @@ _BINS: Final = 100 // SCORE_BIN
 _LATENCY_MS: Final = [1.05**n for n in range(226)]
 #: A verdict that is older than this when it comes was waited for by nobody: history, not latency.
 _LATENCY_MS_MAX: Final = 60_000.0
-#: Risk score and the share of reference traffic at or above it.
-_REFERENCE: Final = ((0.0, 1.0), (50.0, 0.02), (70.0, 0.005), (90.0, 0.001), (100.0, 1e-6))
 
 
 @dataclass(slots=True)
@@ -110,18 +107,9 @@ class Figures:
 
 def reference_shares() -> list[float]:
     """The share of reference traffic in each bin of scores."""
-    tails = [_tail(score) for score in range(0, 100, SCORE_BIN)]
+    tails = risk_tail_share(np.arange(0.0, 100.0, SCORE_BIN)).tolist()
     ends = [*tails[1:], 0.0]
     return [round(above - below, 6) for above, below in zip(tails, ends, strict=True)]
-
-
-def _tail(score: float) -> float:
-    """The share of reference traffic at or above a score, log-linear between the cut-offs."""
-    for (low, p_low), (high, p_high) in itertools.pairwise(_REFERENCE):
-        if score <= high:
-            part = (score - low) / (high - low)
-            return math.exp(math.log(p_low) + part * (math.log(p_high) - math.log(p_low)))
-    return 0.0
 
 
 def _added(rows: Sequence[Sequence[int]]) -> list[int]:

@@ -17,6 +17,7 @@ from streamapp.cli import (
     labels,
     replay,
     score,
+    severity,
     sink,
     state,
     train,
@@ -38,6 +39,7 @@ app.add_typer(dlq.app, name="dlq")
 app.add_typer(state.app, name="state")
 app.add_typer(keys.app, name="keys")
 app.add_typer(labels.app, name="labels")
+app.add_typer(severity.app, name="severity")
 app.command("demo")(demo.demo)
 app.command("contract")(contract.contract)
 app.command("worker")(worker.worker)

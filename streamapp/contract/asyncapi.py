@@ -7,7 +7,7 @@ from streamapp.contract.json_schema import components
 from streamapp.domain.dead_letter import Reason, Stage
 from streamapp.domain.transaction import PAYLOAD_BYTES_MAX
 from streamapp.domain.verdict import SCHEMA_VERSION, SEVERITIES
-from streamapp.kafka.control import RISK_WINDOWS_KEY, VERSION_PATTERN
+from streamapp.kafka.control import CUTOFFS_KEY, RISK_WINDOWS_KEY, VERSION_PATTERN
 from streamapp.kafka.settings import TopicRole, TopicSettings
 
 Document = dict[str, Any]
@@ -89,17 +89,23 @@ def _channels(topics: TopicSettings) -> Document:
             topics, "label_dead_letters", "DeadLetter", "Messages that are no labels, unchanged."
         ),
         "control": _channel(
-            topics, "control", "RiskWindows", "What workers are to take over; compacted."
+            topics,
+            "control",
+            "RiskWindows",
+            "What workers are to take over; compacted.",
+            "SeverityCutoffs",
         ),
     }
 
 
-def _channel(topics: TopicSettings, role: TopicRole, message: str, description: str) -> Document:
+def _channel(
+    topics: TopicSettings, role: TopicRole, message: str, description: str, *also: str
+) -> Document:
     name = topics.name(role)
     return {
         "address": name,
         "description": description,
-        "messages": {message: {"$ref": f"#/components/messages/{message}"}},
+        "messages": {one: {"$ref": f"#/components/messages/{one}"} for one in (message, *also)},
         "bindings": {
             "kafka": {
                 "topic": name,
@@ -128,7 +134,7 @@ def _operations(topics: TopicSettings) -> Document:
             "send", "label_dead_letters", "Put aside what is no label, with the reason."
         ),
         "takeOver": _operation(
-            "receive", "control", "Take over between two batches, once stream time is at their day."
+            "receive", "control", "Take over between two batches, once stream time is there."
         ),
     }
 
@@ -176,6 +182,21 @@ def _messages() -> Document:
                         "type": "string",
                         "pattern": VERSION_PATTERN,
                         "description": "Their day, a dot, and the beginning of the file's SHA-256.",
+                    }
+                },
+                "required": ["version"],
+            },
+        },
+        "SeverityCutoffs": {
+            "summary": "Cut-offs of severities, and what whoever publishes the next ones needs",
+            "bindings": _bindings({"const": CUTOFFS_KEY.decode()}),
+            "payload": {
+                "type": "object",
+                "properties": {
+                    "version": {
+                        "type": "string",
+                        "description": "Hour (UTC), and the lowest risk of MEDIUM, HIGH, CRITICAL.",
+                        "examples": ["2024-03-01T09/50.00/70.00/92.88"],
                     }
                 },
                 "required": ["version"],

@@ -57,7 +57,8 @@ class Scores(msgspec.Struct, frozen=True, gc=False):
 class Versions(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """What made the verdict: enough to make it again.
 
-    risk_windows: their version, once taken over; absent where they are the model's own.
+    risk_windows: their version, once taken over; absent where they are the model's own. cutoffs: an
+    hour and the lowest risk scores of MEDIUM, HIGH and CRITICAL; absent: 50, 70 and 90.
     """
 
     models: str
@@ -65,6 +66,7 @@ class Versions(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     calibration: str
     features: str
     risk_windows: str | None = None
+    cutoffs: str | None = None
 
 
 class Source(msgspec.Struct, frozen=True, gc=False):

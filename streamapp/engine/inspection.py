@@ -24,7 +24,7 @@ from streamapp.engine.store import (
     Origin,
     StateStore,
 )
-from streamapp.features.profile import ProfileError, unseal
+from streamapp.features.profile import ProfileError, verify
 from streamapp.kafka.offsets import OffsetReader
 from streamapp.scoring import partition_state
 
@@ -74,7 +74,7 @@ def _read(store: StateStore, found: Inspection) -> None:
         elif key.startswith(USER_PREFIX):
             found.profiles += 1
             try:
-                unseal(value)
+                verify(value)
             except ProfileError as error:
                 damaged += 1
                 found.note(str(error))

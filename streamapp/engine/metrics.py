@@ -118,6 +118,11 @@ RISK_WINDOWS_DAY = Gauge(
     "The day whose risk windows a partition is scored with, epoch seconds of its midnight.",
     ["partition"],
 )
+SEVERITY_CUTOFFS_HOUR = Gauge(
+    "streamapp_severity_cutoffs_hour_timestamp_seconds",
+    "The hour whose cut-offs of severities a partition judges by, epoch seconds.",
+    ["partition"],
+)
 GUARANTEE_INFO = Gauge(
     "streamapp_guarantee_info", "Always 1; names the guarantee in force.", ["guarantee"]
 )
@@ -127,6 +132,7 @@ READY = Gauge("streamapp_ready", "1 when assigned, recovered and scoring.")
 _OF_A_PARTITION: Final = (
     HALF_SPACE_ORDER,
     RISK_WINDOWS_DAY,
+    SEVERITY_CUTOFFS_HOUR,
     LAG_RECORDS,
     LAG_SECONDS,
     STREAM_TIME_SECONDS,

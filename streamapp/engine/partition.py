@@ -31,6 +31,7 @@ from streamapp.engine.purge import Purge
 from streamapp.engine.record_batch import Header, Messages, encoded_header, encoded_headers
 from streamapp.engine.record_columns import CarriedHeaders, FetchedRecord, RecordColumns
 from streamapp.engine.risk_versions import RiskVersions, WindowsInForce
+from streamapp.engine.severity_cutoffs import CutoffsInForce, OfferedCutoffs
 from streamapp.engine.store import PARTITION_STATE_KEY, Store
 from streamapp.engine.tombstone import tombstone
 from streamapp.engine.unwritten import CALM_S, CHECKPOINTS_WRITTEN_MAX, Unwritten
@@ -87,6 +88,7 @@ class Scorer:
     checkpoint_profiles_max: int
     tracer: "Tracer | None" = None
     risk_versions: RiskVersions = field(default_factory=RiskVersions)
+    cutoffs: OfferedCutoffs = field(default_factory=OfferedCutoffs)
 
 
 class PartitionTask:
@@ -113,6 +115,7 @@ class PartitionTask:
         self._windows = WindowsInForce(
             source.partition, scorer.model, scorer.risk_versions, store.get(PARTITION_STATE_KEY)
         )
+        self._cutoffs = CutoffsInForce(source.partition, scorer.policy, scorer.cutoffs, self._state)
         self._checkpointed = self._state.source_offset
         self._checkpoint: asyncio.Task[None] | None = None
         #: Held while a batch is scored and its output appended, and while a checkpoint takes its
@@ -148,14 +151,14 @@ class PartitionTask:
     def profile(self, user: str) -> bytes | None:
         """The stored form of a user's profile as it is now; None of a user who is not known."""
         self._raise_failure()
-        image = self._table.image(user)
+        image = self._table.image(user.encode())
         return None if image is None or is_expired(image, self._state.clock.time_ms) else image
 
     def what_if(self, key: bytes, value: bytes) -> ScoredBatch:
         """What scoring this record next would give; nothing is changed by it."""
         self._raise_failure()
-        scorer, image = self._scorer, self._table.image(key.decode())
-        models = (scorer.model, scorer.policy, self._windows.taken_over)
+        scorer, image = self._scorer, self._table.image(key)
+        models = (scorer.model, self._cutoffs.policy, self._windows.taken_over)
         return what_if(key, value, image, self._state, self.source.partition, *models)
 
     async def score(self, found: Sequence[Any]) -> None:
@@ -167,6 +170,7 @@ class PartitionTask:
             if not len(fresh):
                 return
             self._windows.move_on(self._state)
+            self._cutoffs.move_on(self._state)
             for step in steps(Records(self.source, fresh.keys, fresh.values, fresh.offsets)):
                 part = fresh[step.begin : step.begin + len(step.records.offsets)]
                 with self._whole():
@@ -196,8 +200,8 @@ class PartitionTask:
     async def _take(self, step: Step, fresh: RecordColumns) -> ScoredBatch:
         started = time.perf_counter()
         _note_wait(fresh)
-        scorer = self._scorer
-        around = (self._table, self._state, scorer.model, scorer.policy, self._windows.taken_over)
+        scorer, policy = self._scorer, self._cutoffs.policy
+        around = (self._table, self._state, scorer.model, policy, self._windows.taken_over)
         scored = take(step, *around)
         self._table.mark(scored.touched)
         scored_at = time.perf_counter()

@@ -21,7 +21,7 @@ from streamapp.engine.transactional_producer import TransactionalProducer
 from streamapp.scoring.byte_column import ByteColumn
 from streamapp.scoring.verdicts import SourcePartition
 
-#: Of a profile in the changelog: its 1,024 bytes, a key of up to 513, and what a record adds.
+#: Of a profile in the changelog: up to 1,024 bytes, a key of up to 513, and what a record adds.
 _PROFILE_RECORD_BYTES: Final = 1_600
 #: Of the partition's own state there: all but the masses of its half-space trees.
 _STATE_RECORD_BYTES: Final = 4_096

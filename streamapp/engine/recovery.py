@@ -17,7 +17,7 @@ from streamapp.engine.partition_log import SOURCE_ID_HEADER
 from streamapp.engine.store import PARTITION_STATE_KEY, USER_PREFIX, Origin, Store
 from streamapp.engine.tombstone import state_offset
 from streamapp.features import profile
-from streamapp.features.profile import ProfileError, unseal
+from streamapp.features.profile import ProfileError
 from streamapp.scoring import partition_state
 from streamapp.scoring.partition_state import PartitionStateError
 
@@ -388,7 +388,7 @@ def _problem(key: bytes | None, value: bytes | None) -> _Problem | None:
     try:
         if key is not None and key.startswith(USER_PREFIX):
             if value is not None:
-                unseal(value)
+                profile.verify(value)
         elif key == PARTITION_STATE_KEY:
             if value is not None:
                 partition_state.verify(value)

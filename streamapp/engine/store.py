@@ -37,8 +37,10 @@ _PURGE_KEY: Final = b"m:purge"
 _OWN_PREFIX: Final = b"m:"
 _POSITION_BYTES: Final = 8
 _WRITE_BUFFER_BYTES: Final = 16 * 1024 * 1024
-#: A read asks 1 in 100 tables in vain: of 250,000 profiles, 9.3 in place of 12.2 µs with lz4.
+#: A read asks 1 in 100 tables in vain.
 _BLOOM_BITS: Final = 10
+#: Of the write buffer, for a filter of its own: a profile that is read is seldom in it.
+_BUFFER_FILTER_SHARE: Final = 0.05
 
 #: What RocksDB says of contents that are not what it wrote. Anything else (no room, no rights,
 #: too many files) says nothing about them.
@@ -297,7 +299,10 @@ def _options() -> Options:
     tables = BlockBasedOptions()
     tables.set_bloom_filter(_BLOOM_BITS, block_based=False)
     options.set_block_based_table_factory(tables)
-    options.set_compression_type(DBCompressionType.lz4())  # read faster than RocksDB's snappy
+    # Profiles come without their zeros: lz4 saves a quarter more, and a read 2 µs without it.
+    options.set_compression_type(DBCompressionType.none())
+    options.set_memtable_prefix_bloom_ratio(_BUFFER_FILTER_SHARE)
+    options.set_memtable_whole_key_filtering(True)
     # Begins anew at each change of tables: an old one names keys that are gone.
     options.set_max_manifest_file_size(1)
     return options
@@ -312,4 +317,6 @@ def _compact_options() -> CompactOptions:
 def _read_options() -> ReadOptions:
     options = ReadOptions()
     options.set_verify_checksums(True)
+    # What was read is in the table of profiles. rocksdict's stub lacks the argument.
+    options.fill_cache(False)  # type: ignore[call-arg]
     return options

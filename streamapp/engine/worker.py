@@ -12,6 +12,7 @@ import structlog
 
 from streamapp.engine import metrics
 from streamapp.engine.app import create_app
+from streamapp.engine.control_feed import follow
 from streamapp.engine.engine import Engine
 from streamapp.engine.guarantee import chosen_guarantee
 from streamapp.engine.health import HealthServer
@@ -21,9 +22,9 @@ from streamapp.engine.outside import Outside
 from streamapp.engine.partition import OutputTopics, Scorer
 from streamapp.engine.partition_log import whole_profiles_max
 from streamapp.engine.questions import Questions
-from streamapp.engine.risk_feed import follow
 from streamapp.engine.risk_versions import RiskVersions
 from streamapp.engine.settings import WorkerSettings
+from streamapp.engine.severity_cutoffs import OfferedCutoffs
 from streamapp.engine.warm_up import warm_up
 from streamapp.kafka.settings import KafkaSettings, TopicSettings
 from streamapp.kafka.topic_ids import TopicIds
@@ -86,7 +87,7 @@ def _show_model(plan: WorkerPlan) -> None:
     metrics.MODEL_WRITTEN.set(manifest.stat().st_mtime)
 
 
-def _engine(plan: WorkerPlan, versions: RiskVersions) -> Engine:
+def _engine(plan: WorkerPlan, versions: RiskVersions, cutoffs: OfferedCutoffs) -> Engine:
     topics = plan.topics
     names = OutputTopics(
         topics.name("verdicts"), topics.name("anomalies"), topics.name("dead_letters")
@@ -102,7 +103,7 @@ def _engine(plan: WorkerPlan, versions: RiskVersions) -> Engine:
         profiles_max = min(
             profiles_max, whole_profiles_max(masses, plan.settings.batch_records_max)
         )
-    scorer = Scorer(plan.model, policy, names, profiles_max, plan.tracer, versions)
+    scorer = Scorer(plan.model, policy, names, profiles_max, plan.tracer, versions, cutoffs)
     source = topics.name("transactions")
     outside = Outside(topic_ids=TopicIds(plan.kafka))
     return Engine(plan.settings, scorer, source, plan.changelog, plan.kafka.aiokafka(), outside)
@@ -110,8 +111,8 @@ def _engine(plan: WorkerPlan, versions: RiskVersions) -> Engine:
 
 async def _run(plan: WorkerPlan) -> int:
     plan.settings.state_dir.mkdir(parents=True, exist_ok=True)
-    versions = RiskVersions(plan.settings.risk_windows_dir)
-    engine = _engine(plan, versions)
+    versions, cutoffs = RiskVersions(plan.settings.risk_windows_dir), OfferedCutoffs()
+    engine = _engine(plan, versions, cutoffs)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -122,7 +123,7 @@ async def _run(plan: WorkerPlan) -> int:
     app.finalize()
     await app.start()
     log.info("worker_started", model=plan.model.version)
-    follower = _follower(plan, versions)
+    follower = _follower(plan, versions, cutoffs)
     await _until_stopped(app, engine, stop)
     if follower is not None:
         follower.cancel()
@@ -133,15 +134,18 @@ async def _run(plan: WorkerPlan) -> int:
     return 1 if is_failed else 0
 
 
-def _follower(plan: WorkerPlan, versions: RiskVersions) -> "asyncio.Task[None] | None":
-    """What has published risk windows taken over, where that is wished for and exact."""
+def _follower(
+    plan: WorkerPlan, versions: RiskVersions, cutoffs: OfferedCutoffs
+) -> "asyncio.Task[None] | None":
+    """What has published reference data taken over, where that is exact."""
     settings = plan.settings
-    if settings.risk_windows_dir is None or plan.model.supervised is None:
-        return None
+    has_windows = settings.risk_windows_dir is not None and plan.model.supervised is not None
     if settings.guarantee == "at_least_once":
-        log.warning("risk_windows_not_followed", guarantee=settings.guarantee)
+        if has_windows:
+            log.warning("risk_windows_not_followed", guarantee=settings.guarantee)
         return None
-    return asyncio.create_task(follow(versions, plan.kafka, plan.topics.name("control")))
+    topic, windows = plan.topics.name("control"), versions if has_windows else None
+    return asyncio.create_task(follow(windows, cutoffs, plan.kafka, topic))
 
 
 async def _serve_health(

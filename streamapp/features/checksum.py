@@ -30,24 +30,38 @@ def _tables() -> NDArray[np.uint32]:
 _TABLES: Final = _tables()
 
 
-def checksums(rows: NDArray[np.uint64]) -> NDArray[np.uint32]:
-    """CRC-32 (n,) of little-endian words (n, k), without the upper half of each row's first word.
+def checksums(
+    words: NDArray[np.uint64], starts: NDArray[np.int64], ends: NDArray[np.int64]
+) -> NDArray[np.uint32]:
+    """CRC-32 (n,) of rows of little-endian words, without the upper half of each one's first word.
 
     That half is the checksum's own place.
     """
-    out = np.empty(len(rows), np.uint32)
-    _sum_rows(rows, out)
+    out = np.empty(len(starts), np.uint32)
+    _sum_rows(words, starts, ends, out)
     return out
 
 
 @kernel
-def _sum_rows(rows: Any, out: Any) -> None:
-    for start in range(0, rows.shape[0], 2):
-        other = min(start + 1, rows.shape[0] - 1)
-        one, two = _begun(rows[start, 0]), _begun(rows[other, 0])
-        for at in range(1, rows.shape[1]):
-            one, two = _moved_on(rows[start, at] ^ one), _moved_on(rows[other, at] ^ two)
-        out[start], out[other] = one ^ _LOW, two ^ _LOW
+def _sum_rows(words: Any, starts: Any, ends: Any, out: Any) -> None:
+    for row in range(0, starts.size, 2):
+        other = min(row + 1, starts.size - 1)
+        here, there = np.uint64(starts[row]), np.uint64(starts[other])
+        both = np.uint64(min(ends[row] - starts[row], ends[other] - starts[other]))
+        one, two = _begun(words[here]), _begun(words[there])
+        for at in range(np.uint64(1), both):
+            one = _moved_on(words[here + np.uint64(at)] ^ one)
+            two = _moved_on(words[there + np.uint64(at)] ^ two)
+        out[row] = _finished(one, words, here + both, ends[row])
+        out[other] = _finished(two, words, there + both, ends[other])
+
+
+@kernel
+def _finished(sum_: Any, words: Any, start: Any, end: Any) -> Any:
+    """The sum of a row whose words from `start` on are not in it yet."""
+    for at in range(start, np.uint64(end)):
+        sum_ = _moved_on(words[np.uint64(at)] ^ sum_)
+    return sum_ ^ _LOW
 
 
 @kernel

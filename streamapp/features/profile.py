@@ -1,15 +1,20 @@
-"""The user profile: one fixed-layout record of 1 KiB, the same bytes in memory, store and log."""
+"""The user profile: one fixed-layout record of 1 KiB in memory; stored without its zeros."""
 
 import zlib
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streamapp.features import packed_words
 from streamapp.features.checksum import checksums
 
+#: Of the record in memory, and of stored forms that are whole.
 LAYOUT_VERSION: Final = 1
+#: Of stored forms without zeros, see `packed_words`. Builds before it wrote only whole ones.
+PACKED_VERSION: Final = 2
 
 #: Events kept one by one: windows that reach no further back are exact, and a `tx_id` seen again
 #: within them is a duplicate.
@@ -69,6 +74,12 @@ assert PROFILE.itemsize == PROFILE_BYTES, PROFILE.itemsize
 ProfileBlock = NDArray[Any]
 """An array of `PROFILE` records; slots of it are users."""
 
+_FORMS: Final = (LAYOUT_VERSION, PACKED_VERSION)
+_WORDS: Final = PROFILE_BYTES // 4
+#: Stands in front of every stored form: layout, the ring's place, checksum, source offset.
+_HEAD_BYTES: Final = 4 * packed_words.HEAD_WORDS
+#: The checksum takes so many at a time.
+_STEP_BYTES: Final = 8
 _CHECKSUM: Final = slice(4, 8)
 _SOURCE_OFFSET: Final = slice(8, 16)
 assert PROFILE.fields is not None
@@ -127,52 +138,70 @@ def place(block: ProfileBlock, slots: NDArray[np.integer[Any]], found: ProfileBl
 
 
 def seal(record: np.void) -> bytes:
-    """The stored form: the record's bytes with their CRC-32 written in."""
+    """The stored form: the record without its zeros, with the CRC-32 of what is left in it."""
     return seal_all(np.array([record], PROFILE), np.zeros(1, np.int64))[0]
 
 
 def seal_all(block: ProfileBlock, slots: NDArray[np.integer[Any]]) -> list[bytes]:
     """The stored forms of the profiles at `slots`."""
-    chosen = block.view(_WHOLE)[slots]
-    chosen.view(PROFILE)["checksum"] = checksums(_words(chosen))
-    whole = chosen.tobytes()
-    return [whole[at : at + PROFILE_BYTES] for at in range(0, len(whole), PROFILE_BYTES)]
+    packed, ends = packed_words.pack(_words(block), slots.astype(np.int64, copy=False), _FORMS)
+    starts = np.concatenate([np.zeros(1, np.int64), ends])[:-1]
+    packed[starts + 1] = checksums(packed.view(np.uint64), starts // 2, ends // 2)
+    whole, places = packed.tobytes(), [0, *(ends * 4).tolist()]
+    return [whole[begin:end] for begin, end in pairwise(places)]
 
 
 def unseal_all(images: Sequence[bytes]) -> ProfileBlock:
-    """Verify stored profiles. Raises ProfileError, never serves damaged state."""
-    if not _are_sound(images):
+    """Stored profiles, verified. Raises ProfileError, never serves damaged state."""
+    found = _unsealed(images)
+    if found is None:
         for image in images:
-            unseal(image)  # says what is wrong
-    return np.frombuffer(b"".join(images), PROFILE)
+            verify(image)  # says what is wrong
+        raise ProfileError("a stored profile can't be used")
+    return found
 
 
-def _are_sound(images: Sequence[bytes]) -> bool:
-    if any(len(image) != PROFILE_BYTES for image in images):
-        return False
-    found = np.frombuffer(b"".join(images), PROFILE)
-    is_whole = found["checksum"] == checksums(_words(found))
-    return bool((is_whole & (found["layout_version"] == LAYOUT_VERSION)).all())
+def _unsealed(images: Sequence[bytes]) -> ProfileBlock | None:
+    """None where one is not what was written."""
+    sizes = np.fromiter(map(len, images), np.int64, len(images))
+    if (sizes % _STEP_BYTES).any() or (sizes < _HEAD_BYTES).any():
+        return None
+    words = np.frombuffer(b"".join(images), np.uint32)
+    ends = np.cumsum(sizes // 4)
+    starts = ends - sizes // 4
+    if (words[starts + 1] != checksums(words.view(np.uint64), starts // 2, ends // 2)).any():
+        return None
+    found = unset_profiles(len(images))
+    if not packed_words.unpack(words, starts, ends, _words(found), _FORMS):
+        return None
+    found["checksum"] = 0  # it was of the stored form
+    return found
 
 
-def _words(block: ProfileBlock) -> NDArray[np.uint64]:
-    return block.view(np.uint64).reshape(len(block), PROFILE_BYTES // 8)
+def _words(block: ProfileBlock) -> NDArray[np.uint32]:
+    return block.view(np.uint32).reshape(len(block), _WORDS)
 
 
 def unseal(image: bytes) -> bytes:
-    """Verify a stored profile and return it. Raises ProfileError, never serves damaged state."""
-    has_head = len(image) >= _SOURCE_OFFSET.stop
+    """The record of a stored profile. Raises ProfileError, never serves damaged state."""
+    return unseal_all([image]).tobytes()
+
+
+def verify(image: bytes) -> None:
+    """Raise ProfileError unless a stored profile is what was written."""
+    has_head = len(image) >= _HEAD_BYTES
     is_whole = has_head and _checksum_of(image) == int.from_bytes(image[_CHECKSUM], "little")
     version = int.from_bytes(image[:2], "little")
-    if is_whole and version != LAYOUT_VERSION:
+    if is_whole and version not in _FORMS:
         raise ProfileError(
-            f"profile layout {version}; this build reads {LAYOUT_VERSION}", is_layout=True
+            f"profile layout {version}; this build reads {PACKED_VERSION}", is_layout=True
         )
-    if len(image) != PROFILE_BYTES:
-        raise ProfileError(f"profile of {len(image)} bytes; expected {PROFILE_BYTES}")
+    is_packed = version == PACKED_VERSION
+    expected = packed_words.packed_bytes(image, _WORDS) if is_packed else PROFILE_BYTES
+    if len(image) != expected:
+        raise ProfileError(f"profile of {len(image)} bytes; expected {expected}")
     if not is_whole:
         raise ProfileError("profile checksum differs: the stored bytes are damaged")
-    return image
 
 
 def moved(image: bytes, offset: int) -> bytes:

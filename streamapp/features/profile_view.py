@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from streamapp.features.compiled import kernel
 from streamapp.features.contract import NEW_USER_EVENTS, TYPICAL_NAMES, FeatureParameters
-from streamapp.features.profile import PROFILE, ProfileBlock, unseal
+from streamapp.features.profile import ProfileBlock, unseal_all
 from streamapp.features.statistics import read_typical
 
 _DECIMALS: Final = 4
@@ -18,7 +18,7 @@ def view(image: bytes) -> dict[str, Any]:
 
     recent: the events kept one by one, oldest event time first. Raises ProfileError.
     """
-    block = np.frombuffer(unseal(image), PROFILE)
+    block = unseal_all([image])
     profile = block[0]
     return {
         "events": int(profile["event_count"]),
@@ -34,7 +34,7 @@ def view(image: bytes) -> dict[str, Any]:
 
 def is_expired(image: bytes, stream_time_ms: int) -> bool:
     """Whether the user's next event would find nothing known: idle for too long."""
-    idle_ms = stream_time_ms - int(np.frombuffer(image, PROFILE)["last_time_ms"][0])
+    idle_ms = stream_time_ms - int(unseal_all([image])["last_time_ms"][0])
     return idle_ms > FeatureParameters().idle_ms_max
 
 

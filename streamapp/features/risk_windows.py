@@ -21,16 +21,19 @@ RISK_KINDS: Final = ("merchant", "category", "device")
 RISK_WINDOWS: Final = (1, 7, 30)
 LONGEST_RISK_WINDOW: Final = max(RISK_WINDOWS)
 
-#: Columns of a table's values, kind by kind; 0 where the name is unknown or none is given. Traffic
-#: is payments per thousand of all in the window, not their number: that follows the season, and a
-#: model that took it for a merchant's mark would be lost when it turns.
-RISK_NAMES: Final = tuple(
-    f"{kind}_{what}_{days}d"
-    for kind in RISK_KINDS
-    for what in ("traffic", "fraud_share")
-    for days in RISK_WINDOWS
+#: What a table knows of a name. Traffic is payments per thousand of all in the window, not their
+#: number: that follows the season, and a model that took it for a merchant's mark would be lost
+#: when it turns. Days since the first and last known fraud of the longest window, 0 where it has
+#: none, tell a compromise that goes on from one that is over.
+RISK_COLUMNS: Final = (
+    *(f"{what}_{days}d" for what in ("traffic", "fraud_share") for days in RISK_WINDOWS),
+    "first_fraud_days",
+    "last_fraud_days",
 )
-_WIDTH: Final = 2 * len(RISK_WINDOWS)
+_WIDTH: Final = len(RISK_COLUMNS)
+
+#: Columns of a table's values, kind by kind; 0 where the name is unknown or none is given.
+RISK_NAMES: Final = tuple(f"{kind}_{column}" for kind in RISK_KINDS for column in RISK_COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,7 @@ class RiskTable:
     """The risk windows that hold on one day (days since 1970, UTC).
 
     names: of each kind, the hashes (`name_hash`) it knows, rising, without 0. values: beside them
-    (k, 6) float64, traffic in each window, then the share of known frauds in it.
+    (k, len(RISK_COLUMNS)) float64.
     """
 
     day: int

@@ -24,13 +24,15 @@ class AsksMetadata(Protocol):
         """Metadata of the whole cluster: asking for one topic might create it."""
 
 
-def topic_partitions(client: AsksMetadata, kafka: KafkaSettings, topic: str) -> list[int]:
+def topic_partitions(
+    client: AsksMetadata, kafka: KafkaSettings, topic: str, timeout_s: float = ANSWER_TIMEOUT_S
+) -> list[int]:
     """The partitions of a topic. Raises TopicError where there is no broker or no such topic."""
     try:
-        topics = client.list_topics(timeout=ANSWER_TIMEOUT_S).topics
+        topics = client.list_topics(timeout=timeout_s).topics
     except KafkaException as error:
         raise TopicError(
-            f"no broker answered at {kafka.bootstrap_servers} within {ANSWER_TIMEOUT_S:.0f} s"
+            f"no broker answered at {kafka.bootstrap_servers} within {timeout_s:.0f} s"
             f" ({error.args[0].name()}); start one: streamapp broker start"
         ) from error
     if topic not in topics:

@@ -27,9 +27,17 @@ class TopicReader(Generic[T]):
     """Reads committed records up to where the topic ends now; close it after use."""
 
     def __init__(
-        self, kafka: KafkaSettings, topic: str, group: str, made: Callable[[Message], T]
+        self,
+        kafka: KafkaSettings,
+        topic: str,
+        group: str,
+        made: Callable[[Message], T],
+        timeout_s: float = ANSWER_TIMEOUT_S,
     ) -> None:
-        """made: what each record becomes. Raises TopicError where broker or topic is not there."""
+        """made: what each record becomes. timeout_s: the longest wait for an answer.
+
+        Raises TopicError where broker or topic is not there.
+        """
         self.topic = topic
         self.consumer = Consumer(
             {
@@ -44,7 +52,8 @@ class TopicReader(Generic[T]):
             }
         )
         self._made = made
-        self._partitions = topic_partitions(self.consumer, kafka, topic)
+        self._timeout_s = timeout_s
+        self._partitions = topic_partitions(self.consumer, kafka, topic, timeout_s)
 
     def __enter__(self) -> Self:
         return self
@@ -58,17 +67,26 @@ class TopicReader(Generic[T]):
         for partition in self._partitions:
             place = TopicPartition(self.topic, partition)
             try:
-                low, high = self.consumer.get_watermark_offsets(place, timeout=ANSWER_TIMEOUT_S)
+                low, high = self.consumer.get_watermark_offsets(place, timeout=self._timeout_s)
             except KafkaException as error:
                 raise _unreadable(place, error.args[0]) from error
             spans[partition] = Span(low, high)
+        return spans
+
+    def unread(self, read_up_to: Mapping[int, int]) -> dict[int, Span]:
+        """What each partition holds from these offsets on. Raises TopicError."""
+        spans = {}
+        for part, span in self.spans().items():
+            done = read_up_to.get(part, 0)
+            # Beyond the end: of a topic since deleted and made again.
+            spans[part] = Span(max(span.start, done), span.end) if done <= span.end else span
         return spans
 
     def committed(self) -> dict[int, int]:
         """The group's offset of each partition where it has one. Raises TopicError."""
         places = [TopicPartition(self.topic, partition) for partition in self._partitions]
         try:
-            found = self.consumer.committed(places, timeout=ANSWER_TIMEOUT_S)
+            found = self.consumer.committed(places, timeout=self._timeout_s)
         except KafkaException as error:
             raise TopicError(
                 f"reading the group's offsets of {self.topic}: {error.args[0].str()}"
@@ -79,7 +97,7 @@ class TopicReader(Generic[T]):
         """What stands in these spans, each partition in order, partitions in any.
 
         Offsets may be missing (transaction markers, retention). Raises TopicError when the broker
-        says nothing for `ANSWER_TIMEOUT_S`.
+        says nothing for `timeout_s`.
         """
         open_ends = {part: span.end for part, span in spans.items() if span.start < span.end}
         places = [TopicPartition(self.topic, part, spans[part].start) for part in open_ends]
@@ -89,8 +107,8 @@ class TopicReader(Generic[T]):
             messages = self.consumer.consume(_BATCH_MESSAGES, timeout=0.1)
             if messages:
                 heard = time.monotonic()
-            elif time.monotonic() - heard > ANSWER_TIMEOUT_S:
-                raise TopicError(f"{self.topic} was silent for {ANSWER_TIMEOUT_S:.0f} s")
+            elif time.monotonic() - heard > self._timeout_s:
+                raise TopicError(f"{self.topic} was silent for {self._timeout_s:.0f} s")
             for message in messages:
                 if self._is_inside(message, open_ends):
                     yield self._made(message)

@@ -21,19 +21,21 @@ assert len(_SHARES) + len(_FRAUD_SHARES) < 255
 
 @dataclass(frozen=True, slots=True)
 class BoostSettings:
-    """Hyperparameters; docs/decisions/0014-supervised-model.md says how the defaults were found.
+    """Hyperparameters; docs/decisions/0020-ages-of-known-fraud.md says how the defaults were found.
 
     height: levels of a tree below its root. leaf_rows: training rows a leaf has at least.
+    inputs_share: of the inputs, drawn anew for each split, those it may use.
     genuine_max: of more genuine rows as many are drawn, and count for all; frauds are all kept.
     """
 
-    trees: int = 150
-    learning_rate: float = 0.08
-    leaves: int = 63
-    height: int = 8
+    trees: int = 300
+    learning_rate: float = 0.05
+    leaves: int = 31
+    height: int = 6
     leaf_rows: int = 50
+    inputs_share: float = 0.3
     l2: float = 1.0
-    genuine_max: int = 60_000
+    genuine_max: int = 150_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,7 @@ def grow(
         max_depth=settings.height,
         min_samples_leaf=settings.leaf_rows,
         l2_regularization=settings.l2,
+        max_features=settings.inputs_share,
         early_stopping=False,
         random_state=seed,
     )

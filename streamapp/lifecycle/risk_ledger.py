@@ -15,6 +15,7 @@ from streamapp.features.context import CONTEXT_NAMES, context
 from streamapp.features.contract import DAY_MS
 from streamapp.features.risk_windows import (
     LONGEST_RISK_WINDOW,
+    RISK_COLUMNS,
     RISK_KINDS,
     RISK_WINDOWS,
     RiskTable,
@@ -103,7 +104,7 @@ class RiskLedger:
                 self._enter(changes.day, changes.hashes, counts)
         if self._last is None or self._last.day != day:
             self._forget(day - self._delay_days - LONGEST_RISK_WINDOW)
-            tables = [self._windows(days, day - self._delay_days) for days in self._days]
+            tables = [self._windows(days, day) for days in self._days]
             self._last = RiskTable(
                 day, tuple(names for names, _ in tables), tuple(values for _, values in tables)
             )
@@ -129,13 +130,14 @@ class RiskLedger:
                 del days[number]
 
     def _windows(
-        self, days: dict[int, _Day], stop: int
+        self, days: dict[int, _Day], day: int
     ) -> tuple[NDArray[np.uint32], NDArray[np.float64]]:
-        """Names and their values (k, 6) over the days before stop."""
+        """Names and their values (k, len(RISK_COLUMNS)) on a day."""
+        stop = day - self._delay_days
         known = [n for n in range(stop - LONGEST_RISK_WINDOW, stop) if n in days]
         portions = [(number, *days[number].summed()) for number in known]
         if not portions:
-            return np.zeros(0, np.uint32), np.zeros((0, 2 * len(RISK_WINDOWS)))
+            return np.zeros(0, np.uint32), np.zeros((0, len(RISK_COLUMNS)))
         names, at = np.unique(np.concatenate([n for _, n, _ in portions]), return_inverse=True)
         counts = np.concatenate([c for *_, c in portions])
         age = np.concatenate([np.full(len(n), stop - number) for number, n, _ in portions])
@@ -146,7 +148,9 @@ class RiskLedger:
             total = sum(self._payments[number] for number in range(stop - days_back, stop))
             traffic.append(payments * 1_000.0 / max(total, 1))
             shares.append(frauds / np.maximum(payments, 1.0))
-        return names, np.stack([*traffic, *shares], axis=1)
+        is_fraud = counts[:, 1] > 0
+        ages = _first_and_last(at[is_fraud], age[is_fraud] + self._delay_days, len(names))
+        return names, np.stack([*traffic, *shares, *ages], axis=1)
 
 
 def contexts_of(
@@ -175,6 +179,16 @@ def _sums(
     at: NDArray[np.int64], counts: NDArray[np.int64], names: NDArray[np.uint32]
 ) -> NDArray[np.float64]:
     return np.bincount(at, weights=counts, minlength=len(names)).astype(np.float64)
+
+
+def _first_and_last(
+    at: NDArray[np.int64], days: NDArray[np.int64], names: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The most and the fewest days (n) of each name, which at (n) is the number of; 0 without."""
+    first, last = np.zeros(names), np.full(names, np.inf)
+    np.maximum.at(first, at, days)
+    np.minimum.at(last, at, days)
+    return first, np.where(np.isinf(last), 0.0, last)
 
 
 def _sum_by_name(

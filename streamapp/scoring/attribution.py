@@ -105,8 +105,8 @@ def _credit_forest(
     out: NDArray[np.float64],
 ) -> None:
     trees, inner = features.shape
-    for r in range(len(rows)):
-        for tree in range(trees):
+    for tree in range(trees):  # all rows through one, which stays in the cache meanwhile
+        for r in range(len(rows)):
             node = 0
             before = np.float64(expected[tree, 0])
             while node < inner:
@@ -116,6 +116,7 @@ def _credit_forest(
                 after = np.float64(expected[tree, node]) if inside else leaves[tree, node - inner]
                 out[r, column] += before - after
                 before = after
+    for r in range(len(rows)):
         for column in range(rows.shape[1]):
             out[r, column] /= trees
 
@@ -153,8 +154,8 @@ def _credit_half_spaces(
     out: NDArray[np.float64],
 ) -> None:
     trees, inner = features.shape
-    for r in chosen:
-        for tree in range(trees):
+    for tree in range(trees):
+        for r in chosen:
             node = 0
             while node < inner:
                 feature = features[tree, node]

@@ -186,6 +186,12 @@ def risk_score(log_p: NDArray[np.float64]) -> NDArray[np.float64]:
     return out
 
 
+def risk_tail_share(risk: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The tail share p (n) at which `risk_score` gives each risk score."""
+    share: NDArray[np.float64] = np.exp(np.interp(risk, _RISK[::-1], _RISK_LOG_P[::-1]))
+    return share
+
+
 def severity_codes(
     risk: NDArray[np.float64], cutoffs: tuple[float, float, float] = DEFAULT_CUTOFFS
 ) -> NDArray[np.int8]:

@@ -70,7 +70,7 @@ def _erase(records: Records, profiles: Profiles, state: PartitionState) -> Score
     """Make the user of this one record a user never seen."""
     key = records.keys[0]
     assert key is not None, "an erasure has its user's key"
-    slots = profiles.slots([key.decode()])
+    slots = profiles.slots([key])
     reset(profiles.block, slots)
     state.source_offset = max(state.source_offset, int(records.offsets[0]))
     nothing = ScoredBatch([], ByteColumn.of([]), [], np.zeros(0), [], [], slots, 0, 0, 0, 0, [])

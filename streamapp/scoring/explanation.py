@@ -266,6 +266,21 @@ def _risk(kind: str, days: int) -> Callable[[Facts], str]:
     return sentence
 
 
+def _fraud_age(kind: str) -> Callable[[Facts], str]:
+    where = _RISK_WORDS[kind]
+
+    def sentence(facts: Facts) -> str:
+        first, last = (facts.value(f"{kind}_{which}_fraud_days") for which in ("first", "last"))
+        if first == 0:
+            return f"no known fraud {where} of late"
+        days = f"{last:.0f} day{'s' if last != 1 else ''} ago"
+        if first == last:
+            return f"known fraud {where} {days}"
+        return f"known fraud {where}, first {first:.0f} and last {days}"
+
+    return sentence
+
+
 #: Where risk windows were counted.
 _RISK_WORDS: Final = {
     "merchant": "at this merchant",
@@ -329,6 +344,11 @@ _SENTENCES: Final[dict[str, tuple[str, Callable[[Facts], str]]]] = {
         for kind in _RISK_WORDS
         for what in ("traffic", "fraud_share")
         for days in RISK_WINDOWS
+    },
+    **{
+        f"{kind}_{which}_fraud_days": (f"{kind} risk", _fraud_age(kind))
+        for kind in _RISK_WORDS
+        for which in ("first", "last")
     },
 }
 assert set(_SENTENCES) == set(_NAMES)

@@ -37,9 +37,9 @@ class Payments:
     keys: ByteColumn
     values: ByteColumn
 
-    def users(self) -> list[str]:
-        """Each one's `user_id`."""
-        return [key.decode() for key in self.keys.take(self.rows)]  # none is None: it were refused
+    def users(self) -> list[bytes]:
+        """Each one's `user_id`, which is its record's key."""
+        return list(self.keys.take(self.rows))  # none is None: it were refused
 
     def full(self, at: int) -> Transaction:
         """One with all its fields, decoded again."""

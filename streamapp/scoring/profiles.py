@@ -16,7 +16,7 @@ class Profiles(Protocol):
     def block(self) -> ProfileBlock:
         """The array of profiles; valid until the next call of `slots`."""
 
-    def slots(self, users: Sequence[str]) -> NDArray[np.int64]:
+    def slots(self, users: Sequence[bytes]) -> NDArray[np.int64]:
         """The slot of each user (n,), new users included. Slots hold until the next call."""
 
 
@@ -24,7 +24,7 @@ class MemoryProfiles:
     """Every profile in memory: the brokerless run and the Python API."""
 
     def __init__(self) -> None:
-        self._slot_of: dict[str, int] = {}
+        self._slot_of: dict[bytes, int] = {}
         self._block = empty_profiles(1024)
 
     @property
@@ -32,7 +32,7 @@ class MemoryProfiles:
         """The array of profiles."""
         return self._block
 
-    def slots(self, users: Sequence[str]) -> NDArray[np.int64]:
+    def slots(self, users: Sequence[bytes]) -> NDArray[np.int64]:
         """The slot of each user (n,); the array doubles when it is full."""
         slot_of = self._slot_of
         slots = [slot_of.setdefault(user, len(slot_of)) for user in users]
@@ -46,4 +46,4 @@ class MemoryProfiles:
     def items(self) -> list[tuple[str, np.void]]:
         """Users and their profiles, in order of first sight, without those who were erased."""
         found = [(user, self._block[slot]) for user, slot in self._slot_of.items()]
-        return [(user, profile) for user, profile in found if profile["event_count"]]
+        return [(user.decode(), profile) for user, profile in found if profile["event_count"]]

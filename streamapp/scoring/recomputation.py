@@ -20,6 +20,7 @@ from streamapp.scoring.calibration import severity_codes, tail_share
 from streamapp.scoring.json_rows import DECIMALS
 from streamapp.scoring.policy import Policy
 from streamapp.scoring.risk import MODES, Reassessment, reassess
+from streamapp.scoring.severity_budget import Cutoffs
 from streamapp.scoring.verdicts import recommended_action
 
 #: Half of the last decimal that is recorded.
@@ -69,7 +70,9 @@ def _again(
     values = np.ascontiguousarray(recorded[:, : len(FEATURE_NAMES)])
     context = recorded[:, len(FEATURE_NAMES) :] if verdict.scores.supervised else None
     found = reassess(values, MODES.index(verdict.mode), trees_raw, model, context)
-    severity = SEVERITIES[int(severity_codes(np.array([found.risk]), policy.cutoffs)[0])]
+    named = verdict.versions.cutoffs
+    cutoffs = policy.cutoffs if named is None else Cutoffs.named(named).risks
+    severity = SEVERITIES[int(severity_codes(np.array([found.risk]), cutoffs)[0])]
     return msgspec.structs.replace(
         verdict,
         risk_score=found.risk,

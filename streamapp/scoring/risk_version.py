@@ -6,10 +6,10 @@ from typing import Final
 
 import numpy as np
 
-from streamapp.features.risk_windows import RISK_KINDS, RISK_WINDOWS, RiskTable
+from streamapp.features.risk_windows import RISK_COLUMNS, RISK_KINDS, RiskTable
 
-_MAGIC: Final = b"risk\x01\0\0\0"
-_WIDTH: Final = 2 * len(RISK_WINDOWS)
+_MAGIC: Final = b"risk\x02\0\0\0"
+_WIDTH: Final = len(RISK_COLUMNS)
 _DIGEST_CHARS: Final = 24
 
 

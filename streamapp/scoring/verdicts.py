@@ -167,6 +167,7 @@ class VerdictWriter:
             calibration=self.model.version,
             features=contract,
             risk_windows=self.risk_version,
+            cutoffs=self.policy.cutoffs_version,
         )
 
     def _explanations(

@@ -5,7 +5,7 @@ from typing import Final
 
 import numpy as np
 
-from streamapp.features.profile import PROFILE, place
+from streamapp.features.profile import place, unseal_all
 from streamapp.scoring.artifact import ModelArtifact
 from streamapp.scoring.partition_state import PartitionState
 from streamapp.scoring.policy import Policy
@@ -34,8 +34,8 @@ def what_if(
     """
     profiles = MemoryProfiles()
     if image is not None:
-        slot = profiles.slots([key.decode()])
-        place(profiles.block, slot.astype(np.int64), np.frombuffer(image, PROFILE))
+        slot = profiles.slots([key])
+        place(profiles.block, slot.astype(np.int64), unseal_all([image]))
     records = Records(
         SourcePartition(WHAT_IF, partition), [key], [value], [state.source_offset + 1]
     )

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from streamapp.api.access import Scope
-from streamapp.api.figures import Figures, Seen, _tail
+from streamapp.api.figures import Figures, Seen
 from streamapp.api.live_routes import _events
 from streamapp.domain.verdict import Severity
 from streamapp.scoring.artifact import load
-from streamapp.scoring.calibration import risk_score
+from streamapp.scoring.calibration import risk_score, risk_tail_share
 from streamapp.scoring.default_model import default_model_dir
 from tests.api.parts import NOW, Api, Clock
 from tests.api.verdicts import arrived
@@ -113,8 +113,8 @@ def test_figures() -> None:
 
 def test_reference_is_the_risk_scores_own() -> None:
     """The shares shown beside the scores follow from the map that makes them."""
-    for score in (1.0, 25.0, 50.0, 60.0, 70.0, 80.0, 90.0, 99.0):
-        assert math.isclose(score, risk_score(np.array([math.log(_tail(score))]))[0], abs_tol=0.01)
+    scores = np.array([1.0, 25.0, 50.0, 60.0, 70.0, 80.0, 90.0, 99.0])
+    assert np.allclose(scores, risk_score(np.log(risk_tail_share(scores))), atol=0.01)
     assert math.isclose(1.0, sum(Figures(Clock()).summary()["scores_reference"]), abs_tol=1e-5)
 
 

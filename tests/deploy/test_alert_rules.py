@@ -42,6 +42,10 @@ CAUSES: dict[str, dict[str, str]] = {
         'streamapp_transactions_total{partition="0"}': _counter(1000, 1000),
     },
     "HalfSpaceTreesMisled": {'streamapp_half_space_order{partition="0"}': _gauge(0.5, 0.95)},
+    "SeverityCutoffsOld": {
+        'streamapp_stream_time_seconds{partition="0"}': _gauge(25_201, 25_201),
+        'streamapp_severity_cutoffs_hour_timestamp_seconds{partition="0"}': _gauge(3_600, 25_200),
+    },
     "SinkAway": {'streamapp_sink_available{sink="redis"}': _gauge(0, 1)},
     "SinkFallsBehind": {'streamapp_sink_lag_records{sink="redis"}': _gauge(1e6 + 1, 0)},
     "PartitionStopped": {

@@ -34,7 +34,7 @@ def _instructions(keyword: str) -> list[str]:
 def test_there_is_something_to_check() -> None:
     """The lists the tests below run over are not empty."""
     sinks = {"sink-alerts", "sink-postgres", "sink-parquet", "sink-redis"}
-    assert {"api", "worker"} | sinks == set(OURS)
+    assert {"api", "severity", "worker"} | sinks == set(OURS)
     assert {"POSTGRES_PASSWORD", "REDIS_PASSWORD", "GRAFANA_PASSWORD"} <= set(PASSWORDS)
 
 

@@ -52,7 +52,8 @@ def _read_alike(key: bytes | None, value: bytes | None, outcome: Transaction | R
         assert [(0, outcome)] == refused, (outcome, refused)
         assert 0 == len(payments.rows)
         return
-    assert ([], [0], [outcome.user_id]) == (refused, payments.rows.tolist(), payments.users())
+    user = outcome.user_id.encode()
+    assert ([], [0], [user]) == (refused, payments.rows.tolist(), payments.users())
     expected = columns_of([outcome], [7]).records
     assert expected.tobytes() == payments.columns.records.tobytes(), (expected, payments.columns)
     carried = [msgspec.json.encode(getattr(outcome, name)) for name in CARRIED]

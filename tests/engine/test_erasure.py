@@ -32,7 +32,7 @@ def test_erased_everywhere(owner: NewOwner, broker: FakeBroker, traffic: Traffic
         assert first.task.profile(user) is None
         await first.task.checkpoint()
         assert user_key(user) not in first.state()
-        assert user not in first.table._slot_of
+        assert key not in first.table._slot_of
         assert (user_key(user), None) in broker.changelog
         last_key, last_value, headers = broker.topics["verdicts"][-1]
         assert (key, None) == (last_key, last_value)

@@ -80,7 +80,7 @@ def put_raw(directory: Path, key: bytes, value: bytes) -> None:
 
 def newer_state() -> bytes:
     """A whole partition state of the layout after ours."""
-    layout = bytes([partition_state.RISK_LAYOUT + 1])
+    layout = bytes([partition_state.CUTOFFS_LAYOUT + 1])
     return partition_state.moved(layout + bytes(91), 7)
 
 

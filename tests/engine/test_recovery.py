@@ -8,7 +8,7 @@ from confluent_kafka import Producer
 
 from streamapp.engine.recovery import RecoveryError, recover, verify_position, verify_source
 from streamapp.engine.store import PARTITION_STATE_KEY, Origin, StateStore, user_key
-from streamapp.features.profile import empty_profiles, seal
+from streamapp.features.profile import moved, source_offset, unseal
 from streamapp.kafka.settings import KafkaSettings
 from streamapp.kafka.topics import TopicPlan, ensure_topics
 from streamapp.scoring import partition_state
@@ -158,26 +158,40 @@ def turned(sealed: bytes) -> bytes:
 
 
 def of_layout(version: int) -> bytes:
-    """A whole profile of another layout."""
-    profile = empty_profiles(1)
-    profile["layout_version"] = version
-    return seal(profile[0])
+    """A whole profile that says it is of this layout."""
+    sealed = image(1)
+    return moved(version.to_bytes(2, "little") + sealed[2:], source_offset(sealed))
+
+
+def test_profiles_of_the_layout_before_are_taken_up(
+    kafka: KafkaSettings, changelog: str, stores: dict[int, StateStore]
+) -> None:
+    """As they are: the record itself with its checksum. They are read beside those of now."""
+    before = moved(unseal(image(3)), source_offset(image(3)))
+    write(kafka, changelog, 0, [(b"ua", before), (b"ub", image(3))])
+    assert {} == recovered(kafka, changelog, stores)
+    assert [before, image(3)] == stores[0].get_many([b"ua", b"ub"])
+    assert unseal(image(3)) == unseal(before)
 
 
 @pytest.mark.parametrize(
     ("key", "value", "told"),
     [
         (b"ua", turned(image(1)), "can't be used: profile checksum differs"),
-        (b"ua", image(1)[:-1], "can't be used: profile of 1023 bytes; expected 1024"),
         (
             b"ua",
-            of_layout(2),
-            "can't be used: profile layout 2; this build reads 1; start",
+            image(1)[:-1],
+            f"can't be used: profile of {len(image(1)) - 1} bytes; expected {len(image(1))}",
+        ),
+        (
+            b"ua",
+            of_layout(3),
+            "can't be used: profile layout 3; this build reads 2; start",
         ),
         (
             b"ua",
             of_layout(0),
-            "can't be used: profile layout 0; this build reads 1; start",
+            "can't be used: profile layout 0; this build reads 2; start",
         ),
         (b"p", turned(STATE), "can't be used: partition state checksum differs"),
         (b"x", b"1", "is not ours: another program writes to this topic"),

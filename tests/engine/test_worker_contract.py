@@ -24,7 +24,11 @@ USER = "user-not-to-be-logged"
 AMOUNT = 9173.42
 SHARED_PARTITION = 1
 FOREVER = "2030-01-01T00:00:00Z"
-_NOT_SHOWN = (metrics.PARTITION_STOPPED, metrics.RISK_WINDOWS_DAY)
+_NOT_SHOWN = (
+    metrics.PARTITION_STOPPED,
+    metrics.RISK_WINDOWS_DAY,
+    metrics.SEVERITY_CUTOFFS_HOUR,
+)
 
 
 def payment(**fields: object) -> bytes:
@@ -175,8 +179,8 @@ def test_every_metric_is_scraped(
 ) -> None:
     """All that engine/metrics.py names, with figures that fit what was sent.
 
-    But for stopped partitions, of which there are none, and risk windows, which only a supervised
-    model looks up: `test_worker_risk_windows` sees those.
+    But for stopped partitions, of which there are none, and what is taken over:
+    `test_worker_risk_windows` sees that.
     """
     deployment, worker = system
     deployment.found(len(sent))

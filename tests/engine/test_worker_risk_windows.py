@@ -1,8 +1,10 @@
-"""Risk windows taken over by running workers: a verdict can be made again from what it names."""
+"""Reference data taken over by running workers: a verdict can be made again from what it names."""
 
 from collections import defaultdict
+from functools import cached_property
 from itertools import groupby
 from pathlib import Path
+from types import ModuleType
 
 import msgspec
 import pytest
@@ -10,26 +12,39 @@ from confluent_kafka import Message
 from typer.testing import CliRunner
 
 from streamapp.broker.waiting import wait_until
-from streamapp.cli import labels
+from streamapp.cli import labels, severity
 from streamapp.cli.settings import Settings
 from streamapp.domain.verdict import Verdict, decode_verdict
 from streamapp.engine import metrics
 from streamapp.engine.settings import WorkerSettings
 from streamapp.engine.store import PARTITION_STATE_KEY
 from streamapp.features.risk_windows import RiskTable
-from streamapp.kafka.control import ControlFollower, publish_risk_windows
+from streamapp.kafka.control import (
+    CUTOFFS_KEY,
+    RISK_WINDOWS_KEY,
+    ControlFollower,
+    cutoffs_version,
+    publish_risk_windows,
+    risk_windows_version,
+)
+from streamapp.lifecycle import topic_tally
+from streamapp.lifecycle.topic_tally import TopicTally, add, decided
 from streamapp.scoring.artifact import ModelArtifact, save
-from streamapp.scoring.partition_state import PartitionState, stored_risk_windows
+from streamapp.scoring.partition_state import PartitionState, stored_cutoffs, stored_risk_windows
 from streamapp.scoring.policy import Policy
 from streamapp.scoring.process import Records, process
 from streamapp.scoring.profiles import MemoryProfiles
 from streamapp.scoring.risk_version import RiskVersion, to_bytes
+from streamapp.scoring.severity_budget import Cutoffs, Tally
 from streamapp.scoring.verdicts import SourcePartition
 from tests.engine.deployment import Deployment, Found
 from tests.engine.worker_process import WorkerProcess
 from tests.kafka.records import read_all
 
 pytestmark = pytest.mark.integration
+
+#: Risk windows and cut-offs.
+Named = tuple[str | None, str | None]
 
 RATE_PER_S = 800.0
 #: Of the sample: the model's windows are of the day of its row 5,000.
@@ -45,8 +60,19 @@ class Room:
         self.windows, self.model = directory / "windows", directory / "model"
         self.windows.mkdir()
         self.versions: dict[str | None, RiskVersion | None] = {None: None}
+        self.cutoffs: list[str] = []
         save(fed, self.model)
         deployment.make_topics()
+
+    @cached_property
+    def tally(self) -> TopicTally:
+        """The one that goes on all along, from when the topics have leaders."""
+        return self.new_tally()
+
+    def new_tally(self) -> TopicTally:
+        """As the command has it."""
+        name = self.deployment.topics.name
+        return TopicTally(self.deployment.kafka, name("verdicts"), name("control"))
 
     def worker(self, state: str) -> WorkerProcess:
         """In small batches, so that a kill falls into the midst of one checkpoint or another."""
@@ -64,22 +90,31 @@ class Room:
         publish_risk_windows(self.deployment.kafka, topic, made.version)
         return made.version
 
-    def published(self, monkeypatch: pytest.MonkeyPatch) -> str:
-        """By the command, of what stands in the topics; the version it tells."""
+    def published(
+        self, monkeypatch: pytest.MonkeyPatch, command: ModuleType, *, to_tell: int
+    ) -> str:
+        """By the command, of what stands in the topics; so many words that it tells."""
         worker = WorkerSettings(model_dir=self.model, risk_windows_dir=self.windows)
         settings = Settings(
             kafka=self.deployment.kafka, topics=self.deployment.topics, worker=worker
         )
-        monkeypatch.setattr(labels, "load_settings", lambda _file: settings)
-        result = CliRunner().invoke(labels.app, ["publish"])
+        monkeypatch.setattr(command, "load_settings", lambda _file: settings)
+        result = CliRunner().invoke(command.app, ["publish"])
         assert 0 == result.exit_code, result.output
-        return result.stdout.split()[0]
+        return " ".join(result.stdout.split()[:to_tell])
 
     def await_outputs(self, rows: int) -> None:
-        assert wait_until(lambda: self.deployment.output_offsets() >= rows, 120)
+        """And have cut-offs follow what is decided meanwhile."""
+
+        def have_come() -> bool:
+            made = self.tally.advance()
+            self.cutoffs += [made.name] if made else []
+            return self.deployment.output_offsets() >= rows
+
+        assert wait_until(have_come, 120)
 
     def replayed(
-        self, taken: dict[int, dict[int, str | None]]
+        self, taken: dict[int, dict[int, Named]]
     ) -> tuple[dict[str, set[bytes]], dict[int, bytes]]:
         """Verdicts made again, each record by the windows its verdict names; and the states."""
         source = self.deployment.topics.name("transactions")
@@ -89,16 +124,22 @@ class Room:
         for partition, by_offset in taken.items():
             state = PartitionState.initial(self.fed.version, self.fed.half_space_trees)
             profiles = MemoryProfiles()
-            for version, group in groupby(sorted(by_offset), key=by_offset.__getitem__):
+            before: Named = (None, None)
+            for named, group in groupby(sorted(by_offset), key=by_offset.__getitem__):
                 offsets = list(group)
                 batch = [messages[partition, offset] for offset in offsets]
                 keys, values = [one.key() for one in batch], [one.value() for one in batch]
                 records = Records(SourcePartition(source, partition), keys, values, offsets)
-                made = self.versions[version]
-                if made is not None:
-                    state.source_offset = offsets[0] - 1
-                    state.take_over(made.version)
-                scored = process(records, profiles, state, self.fed, Policy(), made)
+                state.source_offset = offsets[0] - 1
+                windows, cutoffs = named
+                if windows is not None and windows != before[0]:
+                    state.take_over(windows)
+                if cutoffs is not None and cutoffs != before[1]:
+                    state.take_cutoffs_over(cutoffs)
+                before = named
+                policy = Policy() if cutoffs is None else Policy().steered(Cutoffs.named(cutoffs))
+                made = self.versions[windows]
+                scored = process(records, profiles, state, self.fed, policy, made)
                 for offset, payload in zip(offsets, scored.payloads, strict=True):
                     found[f"{source}-{partition}-{offset}"] = {payload}
             states[partition] = state.to_bytes(self.fed.half_space_trees)
@@ -108,12 +149,13 @@ class Room:
         return read_all(self.deployment.kafka, topic)
 
 
-def versions_taken(found: Found) -> dict[int, dict[int, str | None]]:
-    """Of each partition, by offset: the version its verdict names."""
-    taken: dict[int, dict[int, str | None]] = defaultdict(dict)
+def versions_taken(found: Found) -> dict[int, dict[int, Named]]:
+    """Of each partition, by offset: the windows and cut-offs its verdict names."""
+    taken: dict[int, dict[int, Named]] = defaultdict(dict)
     for [payload] in found.verdicts.values():
         verdict: Verdict = decode_verdict(payload)
-        taken[verdict.source.partition][verdict.source.offset] = verdict.versions.risk_windows
+        named = verdict.versions.risk_windows, verdict.versions.cutoffs
+        taken[verdict.source.partition][verdict.source.offset] = named
     return taken
 
 
@@ -124,8 +166,9 @@ def test_windows_are_taken_over_amid_a_kill(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Two versions published while two workers score and one is killed: each record has one
-    verdict, a partition never goes back to older windows, a replay gives the same bytes. Without
-    their file the partitions stop; the command publishes what workers can read."""
+    verdict, a partition never goes back to older windows or cut-offs, a replay gives the same
+    bytes. Without their file the partitions stop; the commands publish what workers can read."""
+    monkeypatch.setattr(topic_tally, "_STEP_RECORDS", 1_000)
     room = Room(deployment, fed, tmp_path)
     first, second = room.worker("first"), room.worker("second")
     for worker in (first, second):
@@ -142,9 +185,14 @@ def test_windows_are_taken_over_amid_a_kill(
     taken = versions_taken(found)
     order = [None, earlier, later]
     for by_offset in taken.values():
-        ranks = [order.index(by_offset[offset]) for offset in sorted(by_offset)]
+        ranks = [order.index(by_offset[offset][0]) for offset in sorted(by_offset)]
         assert sorted(ranks) == ranks
         assert {0, 1, 2} == {*ranks}
+        steered = [None, *room.cutoffs]
+        ranks = [steered.index(by_offset[offset][1]) for offset in sorted(by_offset)]
+        assert sorted(ranks) == ranks
+        assert len({*ranks}) > 5
+    assert 1 < len({Cutoffs.named(name).risks for name in room.cutoffs})
     verdicts, states = room.replayed(taken)
     assert verdicts == found.verdicts
     stored = deployment.changelog_state().items()
@@ -152,17 +200,40 @@ def test_windows_are_taken_over_amid_a_kill(
     assert {later} == {stored_risk_windows(value)[-1].version for value in states.values()}
     days = [one.metrics()[metrics.RISK_WINDOWS_DAY._name] for one in (first, second)]
     assert len(states) * (room.own.day + 8) * 86_400 == sum(days)
+    hours = [one.metrics()[metrics.SEVERITY_CUTOFFS_HOUR._name] for one in (first, second)]
+    in_force = [stored_cutoffs(value)[-1].version for value in states.values()]
+    assert sum(Cutoffs.named(name).hour for name in in_force) * 3_600 == sum(hours)
     for worker in (first, second):
         assert 0 == worker.terminate()[0]
     (room.windows / later).unlink()
     third = room.worker("first")
     third.await_event("partition_stopped")
     assert all("can't be had" in one["reason"] for one in third.logged("partition_stopped"))
-    version = room.published(monkeypatch)
+    version = room.published(monkeypatch, labels, to_tell=1)
     assert version == RiskVersion.stored(version, (room.windows / version).read_bytes()).version
     control = ControlFollower(deployment.kafka, deployment.topics.name("control"))
-    assert version == control.risk_windows()
+    newest = control.newest()
+    assert version == risk_windows_version(newest[RISK_WINDOWS_KEY])
+    assert room.cutoffs[-1] == cutoffs_version(newest[CUTOFFS_KEY])
+    assert_goes_on(room, found)
+    assert "" == room.published(monkeypatch, severity, to_tell=1)  # no hour has begun since
     control.close()
+
+
+def assert_goes_on(room: Room, found: Found) -> None:
+    """Who begins anew has counted each verdict once, as who has read them all."""
+    room.tally.close()
+    resumed = room.new_tally()
+    while resumed.is_behind:
+        resumed.advance()
+    resumed.close()
+    whole = Tally()
+    decisions = map(decided, (payload for [payload] in found.verdicts.values()))
+    add(whole, (one for one in decisions if one is not None))
+    newest = whole.newest
+    assert newest is not None
+    whole.forget(newest)
+    assert [one[:3] for one in whole.hours()] == [one[:3] for one in resumed.tally.hours()]
 
 
 def test_verdicts_name_windows_only_where_some_were_taken_over(fed: ModelArtifact) -> None:

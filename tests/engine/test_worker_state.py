@@ -51,7 +51,7 @@ def turn_a_profile(directory: Path) -> None:
     db = Rdict(str(directory), options=Options(raw_mode=True))
     key = next(key for key, _ in db.items() if key.startswith(b"u"))
     value = bytearray(db[key])
-    value[500] ^= 1
+    value[-1] ^= 1
     db[key] = bytes(value)
     db.close()
 

@@ -1,5 +1,6 @@
 """Risk windows hold what was known by their day, and nothing later."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamapp.features.contract import DAY_MS
-from streamapp.features.risk_windows import RISK_KINDS, RISK_NAMES, RISK_WINDOWS, RiskTable
+from streamapp.features.risk_windows import (
+    RISK_COLUMNS,
+    RISK_KINDS,
+    RISK_NAMES,
+    RISK_WINDOWS,
+    RiskTable,
+)
 from streamapp.lifecycle.risk_ledger import RiskLedger, days_of
 
 DAYS = 45
@@ -73,7 +80,11 @@ def oracle(history: list[Payment], delay_days: int, day: int, hashes: list[int])
             everywhere = [one for one in history if stop - window * DAY_MS <= one.time_ms < stop]
             totals.append(len(inside) * 1_000.0 / max(len(everywhere), 1))
             shares.append(sum(known) / max(len(inside), 1))
-        row += totals + shares
+        by_day: Counter[int] = Counter()
+        for one, changes in zip(inside, known, strict=True):
+            by_day[one.time_ms // DAY_MS] += changes
+        ages = [day - at for at, frauds in by_day.items() if frauds > 0]
+        row += [*totals, *shares, max(ages, default=0), min(ages, default=0)]
     return row
 
 
@@ -138,9 +149,10 @@ def test_a_label_moved_later_changes_no_earlier_table(
 
 def test_names_of_windows_say_what_they_are() -> None:
     """In the order of the columns."""
-    assert 18 == len(RISK_NAMES)
+    assert 24 == len(RISK_NAMES)
     assert ("merchant_traffic_1d", "merchant_fraud_share_30d") == (RISK_NAMES[0], RISK_NAMES[5])
-    assert "device_traffic_1d" == RISK_NAMES[12]
+    assert ("merchant_first_fraud_days", "merchant_last_fraud_days") == RISK_NAMES[6:8]
+    assert "device_traffic_1d" == RISK_NAMES[16]
 
 
 def test_a_delay_is_rounded_up_to_days() -> None:
@@ -148,17 +160,18 @@ def test_a_delay_is_rounded_up_to_days() -> None:
     assert [0, 1, 7, 8] == [days_of(ms) for ms in (0, 1, 7 * DAY_MS, 7 * DAY_MS + 1)]
 
 
-NONE = np.zeros(0, np.uint32), np.zeros((0, 6))
+WIDTH = len(RISK_COLUMNS)
+NONE = np.zeros(0, np.uint32), np.zeros((0, WIDTH))
 
 
 @pytest.mark.parametrize(
     ("names", "values", "complaint"),
     [
-        (np.array([2, 1], np.uint32), np.zeros((2, 6)), "must rise"),
-        (np.array([0], np.uint32), np.zeros((1, 6)), "none may be 0"),
+        (np.array([2, 1], np.uint32), np.zeros((2, WIDTH)), "must rise"),
+        (np.array([0], np.uint32), np.zeros((1, WIDTH)), "none may be 0"),
         (np.array([1], np.uint32), np.zeros((1, 5)), "must be"),
-        (np.array([1], np.int64), np.zeros((1, 6)), "uint32"),
-        (np.array([1], np.uint32), np.full((1, 6), np.nan), "finite"),
+        (np.array([1], np.int64), np.zeros((1, WIDTH)), "uint32"),
+        (np.array([1], np.uint32), np.full((1, WIDTH), np.nan), "finite"),
     ],
 )
 def test_a_table_that_does_not_fit_is_refused(

@@ -1,5 +1,7 @@
 """Reasons: the strongest first, one for each subject, in sentences that are true."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,6 +11,7 @@ from streamapp.domain.transaction import Transaction
 from streamapp.domain.verdict import Reason
 from streamapp.features.contract import FEATURE_INDEX, FEATURE_NAMES, TYPICAL_NAMES
 from streamapp.scoring.explanation import REASONS_MAX, SHARE_MIN, Facts, reasons
+from streamapp.scoring.supervised import SUPERVISED_INPUTS
 
 DAY_S = 86_400.0
 USUAL = {
@@ -138,6 +141,24 @@ def test_sentences_say_what_is_so(
 ) -> None:
     """A flag that is not set, a first payment or a missing place is not told as the odd case."""
     assert text == sentence(feature, facts({feature: value}, usual))
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "text"),
+    [
+        (21, 8, "known fraud at this merchant, first 21 and last 8 days ago"),
+        (8, 8, "known fraud at this merchant 8 days ago"),
+        (30, 1, "known fraud at this merchant, first 30 and last 1 day ago"),
+        (0, 0, "no known fraud at this merchant of late"),
+    ],
+)
+def test_known_fraud_is_told_with_its_age(first: float, last: float, text: str) -> None:
+    """When it was seen first and last, as far back as the longest window."""
+    ages = {"merchant_first_fraud_days": first, "merchant_last_fraud_days": last}
+    of = replace(facts(), features=[ages.get(name, 0.0) for name in SUPERVISED_INPUTS])
+    pushed = [float(name == "merchant_first_fraud_days") for name in SUPERVISED_INPUTS]
+    (found,) = reasons([of], np.array([pushed]))
+    assert [text] == [reason.text for reason in found]
 
 
 def test_speed_and_distance_are_told_together() -> None:

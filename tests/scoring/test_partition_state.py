@@ -14,6 +14,7 @@ from streamapp.scoring.partition_state import (
     PartitionState,
     PartitionStateError,
     moved,
+    stored_cutoffs,
     stored_model,
     stored_risk_windows,
 )
@@ -56,6 +57,21 @@ def test_taken_over_windows_are_read_back(state: PartitionState, model: ModelArt
     assert () == PartitionState.from_bytes(image, "another", trees).risk_windows
     assert stored_risk_windows(image) == stored_risk_windows(moved(image, 7))
     assert model.version == stored_model(image)
+
+
+def test_taken_over_cutoffs_are_read_back(state: PartitionState, model: ModelArtifact) -> None:
+    """With or without windows beside them; another model keeps them."""
+    trees = model.half_space_trees
+    steered = replace(state)
+    steered.take_cutoffs_over("2024-03-01T09/50.00/70.00/92.88")
+    for _ in range(2):
+        image = steered.to_bytes(trees)
+        assert steered == PartitionState.from_bytes(image, model.version, trees)
+        assert [("2024-03-01T09/50.00/70.00/92.88", (1 << 40) + 8)] == [*stored_cutoffs(image)]
+        kept = PartitionState.from_bytes(image, "another", trees)
+        assert ((), steered.cutoffs) == (kept.risk_windows, kept.cutoffs)
+        steered.take_over("2024-03-01.0123456789abcdef01234567")
+    assert () == stored_cutoffs(state.to_bytes(trees))
 
 
 def test_the_initial_state_is_read_back(model: ModelArtifact) -> None:

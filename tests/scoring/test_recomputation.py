@@ -12,6 +12,7 @@ from streamapp.scoring.artifact import ModelArtifact
 from streamapp.scoring.policy import Policy
 from streamapp.scoring.recomputation import recompute
 from streamapp.scoring.risk_version import RiskVersion
+from streamapp.scoring.severity_budget import Cutoffs
 from tests.scoring.conftest import Traffic
 
 
@@ -43,6 +44,20 @@ def test_windows_taken_over(traffic: Traffic, fed: ModelArtifact) -> None:
     assert {halved.version} == {decode_verdict(one).versions.risk_windows for one in taken}
     found = [recompute(one, decode_verdict(one), fed, Policy()).reproduced for one in taken]
     assert found.count(True) >= 0.98 * (len(found) - found.count(None))
+
+
+def test_cutoffs_taken_over(traffic: Traffic, model: ModelArtifact) -> None:
+    """Severity follows from the risk score and the cut-offs that the verdict names."""
+    cutoffs = Cutoffs(474_000, (20.0, 40.0, 60.0))
+    policy = Policy().steered(cutoffs)
+    scored = Pipeline(model, policy).process(traffic.keys[:500], traffic.values[:500])
+    verdicts = list(map(decode_verdict, scored.payloads))
+    assert {cutoffs.name} == {one.versions.cutoffs for one in verdicts}
+    found = [
+        recompute(*pair, model, Policy()) for pair in zip(scored.payloads, verdicts, strict=True)
+    ]
+    assert all("severity" not in one.differs for one in found)
+    assert all(sum(v.risk_score >= c for c in cutoffs.risks) == v.severity.rank for v in verdicts)
 
 
 def test_what_has_no_features(traffic: Traffic, model: ModelArtifact, fed: ModelArtifact) -> None:

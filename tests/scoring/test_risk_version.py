@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from streamapp.features.risk_windows import RISK_KINDS, RiskTable
+from streamapp.features.risk_windows import RISK_COLUMNS, RISK_KINDS, RiskTable
 from streamapp.scoring.risk_version import RiskVersion, RiskVersionError, to_bytes
 
 
@@ -16,7 +16,7 @@ def table() -> RiskTable:
         np.sort(draw.choice(2**20, n, replace=False)).astype(np.uint32) + 1 for n in counts
     )
     names = tuple(one.astype(np.uint32) for one in names)
-    return RiskTable(19_700, names, tuple(draw.random((n, 6)) for n in counts))
+    return RiskTable(19_700, names, tuple(draw.random((n, len(RISK_COLUMNS))) for n in counts))
 
 
 def test_windows_are_read_back(table: RiskTable) -> None:

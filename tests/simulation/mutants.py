@@ -291,6 +291,18 @@ class _ForgetfulTask(PartitionTask):
         return await super()._take(step, fresh)
 
 
+class _CutoffsForgotten(PartitionTask):
+    async def _take(self, step: Step, fresh: RecordColumns) -> ScoredBatch:
+        self._state.cutoffs = ()
+        return await super()._take(step, fresh)
+
+
+class CutoffsNotRecorded(_MutantEngine):
+    """Cut-offs are taken over, but the state does not say so."""
+
+    task_type = _CutoffsForgotten
+
+
 class WindowsNotRecorded(_MutantEngine):
     """Risk windows are taken over, but the state does not say so."""
 
@@ -309,4 +321,5 @@ MUTANTS: Final[tuple[type[Engine], ...]] = (
     NothingSettled,
     SettledFromAnyAttempt,
     WindowsNotRecorded,
+    CutoffsNotRecorded,
 )

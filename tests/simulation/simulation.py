@@ -21,7 +21,7 @@ from tests.simulation.faults import FAULTS_S, PAUSES_S, Deed, FaultPlan, Guarant
 from tests.simulation.group import REBALANCE_TIMEOUT_S, SESSION_TIMEOUT_S, Group
 from tests.simulation.network import Network, Weather
 from tests.simulation.topic_log import Message
-from tests.simulation.windows import Publication, fed_model, in_force
+from tests.simulation.windows import Publication, fed_model, in_force, published
 from tests.simulation.worker import (
     CHANGELOG,
     OUTPUTS,
@@ -227,7 +227,10 @@ class Simulation:
     def _truth(self, partition: int, messages: list[Message], state: bytes | None) -> Truth:
         if self.publication.times:
             found = in_force(state, len(messages))
-            self.world.met["took risk windows over"] += len(found[1:])
+            taken = [one.version for stretch in found for one in stretch.taken]
+            windows = sum(version in published() for version in taken)
+            self.world.met["took risk windows over"] += windows
+            self.world.met["took cut-offs over"] += len(taken) - windows
         else:
             committed_by = self.broker.committed_by[GROUP, SOURCE, partition]
             found = stretches(self._attempts[partition], committed_by, len(messages))

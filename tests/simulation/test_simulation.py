@@ -48,6 +48,7 @@ MET_AT_LEAST = {
     "init_producer: arrives late": 5,
     "went on with another model": 70,
     "took risk windows over": 150,
+    "took cut-offs over": 120,
 }
 
 

@@ -1,11 +1,11 @@
-"""Risk windows that are published while a run goes on."""
+"""Reference data that is published while a run goes on: risk windows, cut-offs of severities."""
 
 import random
 from dataclasses import dataclass, field, replace
 from functools import cache
 
 from streamapp.engine.risk_versions import RiskVersions
-from streamapp.features.contract import DAY_MS
+from streamapp.features.contract import DAY_MS, HOUR_MS
 from streamapp.features.risk_windows import RiskTable
 from streamapp.lifecycle.boosting import BoostSettings
 from streamapp.lifecycle.labelled_training import learn_labels
@@ -13,9 +13,10 @@ from streamapp.lifecycle.labels import Labels, payment_keys
 from streamapp.lifecycle.supervised_training import SupervisedSettings
 from streamapp.lifecycle.training import read_reference
 from streamapp.scoring.artifact import ModelArtifact
-from streamapp.scoring.partition_state import stored_risk_windows
+from streamapp.scoring.partition_state import InForce, stored_cutoffs, stored_risk_windows
 from streamapp.scoring.risk_version import RiskVersion
-from tests.simulation.workload import Stretch, models, reference_records
+from streamapp.scoring.severity_budget import Cutoffs
+from tests.simulation.workload import POLICY, START_MS, Stretch, models, reference_records
 
 VERSIONS = 3
 
@@ -48,6 +49,13 @@ def published() -> dict[str, RiskVersion]:
     return {one.version: one for one in made}
 
 
+@cache
+def cutoffs() -> list[Cutoffs]:
+    """Cut-offs of rising hours, two before any payment; each judges otherwise."""
+    hour = START_MS // HOUR_MS - 1
+    return [Cutoffs(hour + n, (25.0 - 5 * n, 50.0 - 10 * n, 75.0 + 5 * n)) for n in range(VERSIONS)]
+
+
 class KnownVersions(RiskVersions):
     """What one worker can have; it hears of each when it is offered."""
 
@@ -69,16 +77,34 @@ class Publication:
         is_part = draw.random() < 0.25
         return cls(sorted(draw.uniform(0, until_s) for _ in range(VERSIONS)) if is_part else [])
 
-    def newest(self, now: float) -> str | None:
-        """The version published last by this time."""
+    def newest(self, now: float) -> tuple[str, str] | None:
+        """The windows and the cut-offs published last by this time."""
         count = sum(time <= now for time in self.times)
-        return list(published())[count - 1] if count else None
+        return (list(published())[count - 1], cutoffs()[count - 1].name) if count else None
 
 
 def in_force(state: bytes | None, end: int) -> list[Stretch]:
-    """What a partition's state says of the risk windows that its records were scored with."""
-    named = () if state is None else stored_risk_windows(state)
-    assert [one.version for one in named] == [one for one in published() if one in dict(named)]
-    taken = [Stretch(one.since, fed_model(), published()[one.version]) for one in named]
-    own = [Stretch(0, fed_model())] if end and not (taken and taken[0].begin == 0) else []
-    return [*own, *taken]
+    """What a partition's state says of the reference data that its records were scored with."""
+    windows = () if state is None else stored_risk_windows(state)
+    steered = () if state is None else stored_cutoffs(state)
+    assert _in_order(windows, list(published()))
+    assert _in_order(steered, [one.name for one in cutoffs()])
+    begins = sorted({one.since for one in (*windows, *steered)} | ({0} if end else set()))
+    return [_stretch(begin, windows, steered) for begin in begins]
+
+
+def _in_order(named: tuple[InForce, ...], order: list[str]) -> bool:
+    ranks = [order.index(one.version) for one in named]
+    return ranks == sorted(set(ranks))
+
+
+def _stretch(begin: int, windows: tuple[InForce, ...], steered: tuple[InForce, ...]) -> Stretch:
+    window = next((one for one in reversed(windows) if one.since <= begin), None)
+    cutoff = next((one for one in reversed(steered) if one.since <= begin), None)
+    return Stretch(
+        begin,
+        fed_model(),
+        published()[window.version] if window else None,
+        POLICY.steered(Cutoffs.named(cutoff.version)) if cutoff else POLICY,
+        tuple(one for one in (window, cutoff) if one and one.since == begin),
+    )

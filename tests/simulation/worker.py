@@ -22,6 +22,7 @@ from streamapp.engine.outside import Outside
 from streamapp.engine.partition import OutputTopics, Scorer
 from streamapp.engine.recovery import RecoveryError
 from streamapp.engine.settings import WorkerSettings
+from streamapp.engine.severity_cutoffs import OfferedCutoffs
 from streamapp.scoring.artifact import ModelArtifact
 from tests.simulation.attempts import Attempt
 from tests.simulation.broker import Broker
@@ -83,13 +84,13 @@ class SimulatedWorker:
         self._plan = plan
         self._model = model
         self._publication = publication
-        self._versions = KnownVersions()
+        self._versions, self._cutoffs = KnownVersions(), OfferedCutoffs()
         self._around = around
         self._process = process
         clients = (process, around.network, around.broker)
         self.engine = plan.engine_type(
             plan.settings,
-            replace(plan.scorer, model=model, risk_versions=self._versions),
+            replace(plan.scorer, model=model, risk_versions=self._versions, cutoffs=self._cutoffs),
             SOURCE,
             CHANGELOG,
             {},
@@ -232,12 +233,14 @@ class SimulatedWorker:
             await self.engine.verify_outputs()
 
     async def _follow(self) -> None:
-        """Hear of published windows, some time after they were."""
+        """Hear of what is published, some time after it was."""
         while True:
             await asyncio.sleep(self._process.world.random.uniform(0.05, 1.0))
-            version = self._publication.newest(self._process.world.now)
-            if version is not None:
-                self._versions.offer(version)
+            published = self._publication.newest(self._process.world.now)
+            if published is not None:
+                windows, cutoffs = published
+                self._versions.offer(windows)
+                self._cutoffs.offer(cutoffs)
 
     async def _commit(self) -> None:
         while True:

@@ -19,7 +19,7 @@ from streamapp.lifecycle.fitting import FitSettings
 from streamapp.lifecycle.training import read_reference, train
 from streamapp.scoring.artifact import ModelArtifact
 from streamapp.scoring.erasing import joined, steps, take
-from streamapp.scoring.partition_state import PartitionState
+from streamapp.scoring.partition_state import InForce, PartitionState
 from streamapp.scoring.policy import Policy
 from streamapp.scoring.process import Records
 from streamapp.scoring.profiles import MemoryProfiles
@@ -30,7 +30,7 @@ from tests.simulation.topic_log import Header, Message
 #: Low cut-offs, so that a few hundred records have anomalies of every severity among them.
 POLICY: Final = Policy(cutoffs=(25.0, 50.0, 75.0), explain_severity=Severity.HIGH)
 
-_START_MS: Final = 1_767_600_000_000
+START_MS: Final = 1_767_600_000_000
 _DAY_MS: Final = 86_400_000
 
 
@@ -84,11 +84,11 @@ def payments(draw: random.Random, partitions: int, count: int) -> list[list[Mess
     """Records of each partition: payments, and between them what goes wrong in the world."""
     users = [f"user-{n}" for n in range(draw.randint(partitions, 4 * partitions + 2))]
     found: list[list[Message]] = [[] for _ in range(partitions)]
-    time_ms = _START_MS
+    time_ms = START_MS
     for n in range(count):
         at = draw.randrange(len(users))
         time_ms += int(draw.expovariate(1 / 40_000))
-        payment = _payment(draw, f"t{n}", users[at], time_ms - _START_MS)
+        payment = _payment(draw, f"t{n}", users[at], time_ms - START_MS)
         place = found[at % partitions]
         place.append(_message(draw, payment))
         if draw.random() < 0.08:  # the same payment again, at once or later
@@ -102,11 +102,16 @@ def payments(draw: random.Random, partitions: int, count: int) -> list[list[Mess
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """Records from a source offset on that one model scores, with risk windows taken over."""
+    """Records from a source offset on that one model scores, with what was taken over.
+
+    taken: what of it is taken over where they begin.
+    """
 
     begin: int
     model: ModelArtifact
     windows: RiskVersion | None = None
+    policy: Policy = POLICY
+    taken: tuple[InForce, ...] = ()
 
 
 def truth(
@@ -118,12 +123,13 @@ def truth(
     ends = [*[one.begin for one in stretches[1:]], len(messages)]
     for stretch, end in zip(stretches, ends, strict=True):
         state, model = _handed_over(state, model, stretch.model), stretch.model
-        if stretch.windows is not None:
-            state.take_over(stretch.windows.version)
+        for one in stretch.taken:
+            is_windows = stretch.windows is not None and stretch.windows.version == one.version
+            (state.take_over if is_windows else state.take_cutoffs_over)(one.version)
         part, offsets = messages[stretch.begin : end], range(stretch.begin, end)
         records = Records(source, [one[0] for one in part], [one[1] for one in part], offsets)
         for step in steps(records):
-            found = take(step, profiles, state, model, POLICY, stretch.windows)
+            found = take(step, profiles, state, model, stretch.policy, stretch.windows)
             scored.append((stretch.begin + step.begin, found))
     found = joined(scored)
     stored = {user_key(user): seal(profile) for user, profile in profiles.items()}
@@ -154,7 +160,7 @@ def _payment(draw: random.Random, tx_id: str, user: str, since_ms: int) -> dict[
         "tx_id": tx_id,
         "user_id": user,
         "amount": round(amount, 2),
-        "timestamp": _START_MS + since_ms,
+        "timestamp": START_MS + since_ms,
         "merchant_id": f"m{draw.randrange(9)}",
     }
 

@@ -31,6 +31,7 @@ from streamapp.scoring.policy import Policy
 from streamapp.scoring.process import featurise
 from streamapp.scoring.profiles import MemoryProfiles
 from streamapp.scoring.risk import RiskBlock, assess
+from streamapp.scoring.severity_budget import Steering
 
 #: Features that stand beside the members in tables, as the simplest detectors there are.
 BASELINES: Final = ("amount_zscore", "log_amount")
@@ -126,7 +127,7 @@ class _Run:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._partitions: dict[int, _Partition] = {}
-        self._users: dict[str, int] = {}
+        self._users: dict[bytes, int] = {}
         self._kept: list[Traffic] = []
         self._pending: list[Traffic] = []
         self._kept_rows = 0
@@ -137,6 +138,7 @@ class _Run:
         self._models = 0
         self._supervised_models = int(plan.model is not None and plan.model.supervised is not None)
         self._labels = LabelFeed(plan.label_delay_ms)
+        self._steering = Steering()
         self._history = 0
         self._frauds: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
         self._start_ms = plan.test_from_ms
@@ -251,7 +253,8 @@ class _Run:
             if inside.any():
                 model = self._fit(Traffic.joined(self._kept))
                 scored = self._score(pending.at(np.flatnonzero(inside)).by_partition(), model)
-                self._scored.append(scored.without_values())
+                steered = self._steering.severities(scored.traffic.time_ms, scored.scores[RISK])
+                self._scored.append(replace(scored.without_values(), severity=steered))
             self._pending = [pending.at(np.flatnonzero(~inside))]
         self._start_ms = stop_ms
         self._drop_old(stop_ms)

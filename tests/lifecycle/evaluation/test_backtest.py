@@ -7,8 +7,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from streamapp.features.contract import DAY_MS
+from streamapp.features.contract import DAY_MS, HOUR_MS
 from streamapp.lifecycle.evaluation.backtest import (
+    RISK,
     EvaluationError,
     Outcome,
     Plan,
@@ -16,11 +17,18 @@ from streamapp.lifecycle.evaluation.backtest import (
 )
 from streamapp.lifecycle.evaluation.report import KnownCards, evaluate
 from streamapp.lifecycle.evaluation.traffic import Piece
-from streamapp.replay.brokerless import RecordedTopic, score_recorded
+from streamapp.lifecycle.topic_tally import add, decided
+from streamapp.replay.brokerless import RecordedTopic
 from streamapp.replay.reader import recorded
 from streamapp.replay.sample import sample
-from streamapp.scoring.artifact import load
+from streamapp.scoring.artifact import ModelArtifact, load
+from streamapp.scoring.calibration import severity_codes
 from streamapp.scoring.default_model import default_model_dir
+from streamapp.scoring.partition_state import PartitionState
+from streamapp.scoring.policy import Policy
+from streamapp.scoring.process import process
+from streamapp.scoring.profiles import MemoryProfiles
+from streamapp.scoring.severity_budget import Tally
 
 ROWS = 24_000
 PARTITIONS = 2
@@ -58,15 +66,34 @@ def outcome() -> Outcome:
     return run(PLAN)
 
 
-def test_a_given_model_scores_as_brokerless_scoring_does() -> None:
+def steered_severities(model: ModelArtifact, limit: int) -> list[int]:
+    """Of verdicts by cut-offs made of the verdicts before each hour, as workers take them over."""
+    topic, tally, policy = RecordedTopic("t", PARTITIONS), Tally(), Policy()
+    profiles = [MemoryProfiles() for _ in range(PARTITIONS)]
+    trees = model.half_space_trees
+    states = [PartitionState.initial(model.version, trees) for _ in range(PARTITIONS)]
+    found, hour, payloads = list[int](), -1, list[bytes]()
+    for payment in recorded(sample("handbook"), limit=limit, batch_rows=1):
+        if payment.time_ms[0] // HOUR_MS != hour:
+            add(tally, (one for one in map(decided, payloads) if one is not None))
+            payloads, hour = [], int(payment.time_ms[0]) // HOUR_MS
+            policy = Policy().steered(tally.cutoffs(hour))
+        [(_, records)] = topic.place(payment)
+        number = records.source.partition
+        scored = process(records, profiles[number], states[number], model, policy)
+        payloads += scored.payloads
+        found += scored.severities
+    return sorted(found)
+
+
+def test_a_given_model_scores_as_workers_do() -> None:
     """Severities are those of the verdicts, to the last, when half-space trees saw the same."""
     model = load(default_model_dir())
     first = int(next(recorded(sample("handbook"), limit=1)).time_ms[0])
     outcome = run(Plan(first, model=model), limit=3_000)
-    read = recorded(sample("handbook"), limit=3_000)
-    scored = list(score_recorded(read, model, partitions=PARTITIONS))
-    expected = sorted(code for one in scored for code in one.severities)
-    assert expected == sorted(outcome.severity.tolist())
+    assert steered_severities(model, 3_000) == sorted(outcome.severity.tolist())
+    as_calibrated = severity_codes(outcome.scores[RISK])
+    assert (as_calibrated != outcome.severity).any()
     assert 0 == outcome.models
 
 
