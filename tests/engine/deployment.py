@@ -228,6 +228,10 @@ class Deployment:
         """Records in the topic of transactions."""
         return self._offsets(self.topics.name("transactions"))
 
+    def verdict_offsets(self) -> int:
+        """Committed records in the topic of verdicts, ends of transactions among them."""
+        return self._offsets(self.topics.name("verdicts"))
+
     def _offsets(self, topic: str) -> int:
         return sum(
             self._watcher.get_watermark_offsets(TopicPartition(topic, partition), 10)[1]

@@ -38,7 +38,8 @@ _POPULATIONS: Final = 8
 _WARM_UP_ROWS: Final = 10_000
 #: A rate that a test can read back; the worker is held to a fifth of it.
 _RATE_PER_S: Final = 2_000.0
-_LOOK_S: Final = 0.05
+#: What a worker does in it is far less than what comes while it may stand still.
+_SLICE_S: Final = 0.05
 #: At a stretch; less than the session, and than any answer is waited for.
 _STILL_S_MAX: Final = 5.0
 #: Small, so that the worker gets not far between two looks.
@@ -170,24 +171,29 @@ def _pour(deployment: Deployment, count: int) -> None:
 
 @contextmanager
 def _held_to_a_fifth(worker: WorkerProcess, deployment: Deployment) -> Iterator[None]:
-    """The worker stands still whenever it has done more than a fifth of what came meanwhile."""
+    """The worker stands still until it has done no more than a fifth of what came, then runs on.
+
+    It stands still while it is looked at: a broker may take its time to answer. What is done is
+    read off the ends of topics, which are told at once, even amid a transaction of the worker.
+    """
     over = threading.Event()
-    before, sent_before = _done(deployment), deployment.source_offsets()
+    before, sent_before = deployment.verdict_offsets(), deployment.source_offsets()
 
     def is_ahead() -> bool:
         try:
-            done, sent = _done(deployment) - before, deployment.source_offsets() - sent_before
+            done, sent = deployment.verdict_offsets(), deployment.source_offsets()
         except KafkaException:  # the broker is busy: nothing is known
-            return False
-        return done * _OVERLOAD > sent
+            return True
+        return (done - before) * _OVERLOAD > sent - sent_before
 
     def run() -> None:
-        while not over.wait(_LOOK_S):
+        while not over.is_set():
+            worker.send(SIGSTOP)
             still_until = time.monotonic() + _STILL_S_MAX
             while is_ahead() and time.monotonic() < still_until and not over.is_set():
-                worker.send(SIGSTOP)
-                over.wait(_LOOK_S)
+                over.wait(_SLICE_S)
             worker.send(SIGCONT)
+            over.wait(_SLICE_S)
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
@@ -207,13 +213,14 @@ def overload(deployment: Deployment, model: ModelArtifact, seconds: float) -> Ou
     assert wait_until(lambda: _done(deployment) >= _WARM_UP_ROWS, _DRAIN_S)
     memory = Memory(worker.pid)
     batches = traffic(int(_RATE_PER_S * seconds), _POPULATIONS)
+    before = deployment.verdict_offsets()
     with _held_to_a_fifth(worker, deployment):
         sent = _send(deployment, batches, _RATE_PER_S)
-        rows = _WARM_UP_ROWS + sent.acknowledged
-        backlog = rows - _done(deployment)
+        done = deployment.verdict_offsets() - before
     assert sent.complete
+    rows, backlog = _WARM_UP_ROWS + sent.acknowledged, sent.acknowledged - done
     assert backlog > sent.acknowledged / 2, "the worker kept up: this was no overload"
-    times = sent.acknowledged / (sent.acknowledged - backlog)
+    times = sent.acknowledged / max(done, 1)
     started = time.monotonic()
     assert wait_until(lambda: _done(deployment) >= rows, _DRAIN_S)
     drained_s = time.monotonic() - started
