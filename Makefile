@@ -116,7 +116,7 @@ bench-latency: setup test-servers ## measure latency at given rates (ARGS="--qui
 	@$(BIN)/python -m benchmarks.latency $(ARGS)
 
 .PHONY: bench-latency-long
-bench-latency-long: setup test-servers ## measure five minutes at 5,000 a second under each guarantee
+bench-latency-long: setup test-servers ## measure five minutes at 5,000 a second under each guarantee, of worker and relay
 	@$(BIN)/python -m benchmarks.latency --rate 5000 --seconds 300 --runs 1 --output benchmarks/results/latency_long.json
 	@$(MAKE) --no-print-directory tables
 

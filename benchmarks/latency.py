@@ -6,6 +6,9 @@
 A payment is due at its time whatever happens to those before it, so a pause of the worker is in the
 figures of every payment that waited through it. From there it runs to the verdict in the reader's
 hands: generator, broker twice, worker, and for readers of committed records the checkpoint.
+
+A relay that sends payments on as they came takes the worker's place in turn: what it takes, Kafka
+and the machine take.
 """
 
 import sys
@@ -23,17 +26,21 @@ from benchmarks.latency_figures import SLOW_MS
 from benchmarks.paced import GUARANTEES, ISOLATIONS, SKIP_S, Paced, both_readers, send_paced
 from benchmarks.reader import Isolation
 from benchmarks.report import conditions, console, median_of, table, write
+from benchmarks.session import RELAY
 from benchmarks.stand import Stand
 from benchmarks.tables import performance
 
 RATES = (1_000, 5_000, 20_000)
+RELAY_RATES = (5_000,)
 USERS = 10_000
+_WORKER = "worker0"
 _FIGURES = ("p50", "p95", "p99", "p99_9", "max")
 
 
 class Run(msgspec.Struct, frozen=True):
-    """One worker at every rate in turn."""
+    """One worker, or a relay, at every rate in turn. process: its name."""
 
+    process: str
     guarantee: str
     paced: list[Paced]
 
@@ -44,6 +51,7 @@ def main(
     seconds: Annotated[float, typer.Option(min=1, help="At each rate.")] = 5.0,
     rate: Annotated[list[int], typer.Option(min=1, help="Payments a second.")] = [*RATES],  # noqa: B006
     guarantee: Annotated[list[str], typer.Option(help="Of the worker.")] = [*GUARANTEES],  # noqa: B006
+    relay_rate: Annotated[list[int], typer.Option(min=1, help="The relay's.")] = [*RELAY_RATES],  # noqa: B006
     users: Annotated[int, typer.Option(min=160, help="Who pay.")] = USERS,
     quick: Annotated[bool, typer.Option("--quick", help="One run of 4 s a rate.")] = False,
     output: Annotated[Path | None, typer.Option(help="Where the raw figures go.")] = None,
@@ -58,42 +66,61 @@ def main(
         found = []
         for number in range(1, runs + 1):
             for one in guarantee if number % 2 else guarantee[::-1]:
-                found.append(_measure(stand, one, number, rate, seconds, users))
-                _tell(found[-1], number)
-    medians = [
-        _medians(found, one, per_s, isolation)
-        for one in guarantee
-        for per_s in rate
-        for isolation in ISOLATIONS
-    ]
+                for process, rates in ((RELAY, relay_rate), (_WORKER, rate)):
+                    found.append(_measure(stand, process, one, number, rates, seconds, users))
+                    _tell(found[-1], number)
+    medians, relay = (
+        [
+            _medians(found, process, one, per_s, isolation)
+            for one in guarantee
+            for per_s in rates
+            for isolation in ISOLATIONS
+        ]
+        for process, rates in ((_WORKER, rate), (RELAY, relay_rate))
+    )
     settings = {"runs": runs, "seconds": seconds, "users": users, "workers": 1}
-    report = write("latency", {"medians": medians, "runs": found}, settings, stand, output)
+    figures = {"medians": medians, "relay": relay, "runs": found}
+    report = write("latency", figures, settings, stand, output)
     title = "Latency from the intended sending to the reader, ms"
     table(title, conditions(stand, runs), performance.latency(report))
 
 
 def _measure(
-    stand: Stand, guarantee: str, number: int, rates: list[int], seconds: float, users: int
+    stand: Stand,
+    process: str,
+    guarantee: str,
+    number: int,
+    rates: list[int],
+    seconds: float,
+    users: int,
 ) -> Run:
+    is_relay = process == RELAY
     with stand.session(
-        f"run{number}.{guarantee}",
+        f"run{number}.{process}.{guarantee}",
         crowd=Crowd(users=users),
         rows_max=int((seconds + SKIP_S) * sum(rates)) + 10_000,
         readers=ISOLATIONS,
+        workers=0 if is_relay else 1,
         settings={"guarantee": guarantee},
+        relay=guarantee if is_relay else "",
     ) as session:
         session.warm_up()
         windows = [send_paced(session, rate, seconds) for rate in rates]
         times = [session.end_reader(isolation) for isolation in ISOLATIONS]
-    return Run(guarantee, [one for window in windows for one in both_readers(window, *times)])
+    return Run(
+        process, guarantee, [one for window in windows for one in both_readers(window, *times)]
+    )
 
 
-def _medians(found: list[Run], guarantee: str, rate: int, isolation: Isolation) -> dict[str, Any]:
+def _medians(
+    found: list[Run], process: str, guarantee: str, rate: int, isolation: Isolation
+) -> dict[str, Any]:
     chosen = [
         one
         for run in found
+        if (run.process, run.guarantee) == (process, guarantee)
         for one in run.paced
-        if (run.guarantee, one.window.rate, one.isolation) == (guarantee, rate, isolation)
+        if (one.window.rate, one.isolation) == (rate, isolation)
     ]
     return {
         "guarantee": guarantee,
@@ -102,9 +129,7 @@ def _medians(found: list[Run], guarantee: str, rate: int, isolation: Isolation) 
         **{name: median_of(chosen, attrgetter(f"latency.{name}")) for name in _FIGURES},
         "over_250_ms": sum(one.latency.over_250_ms for one in chosen),
         "payments": sum(one.latency.payments for one in chosen),
-        "worker_cpu_us_per_event": median_of(
-            chosen, lambda one: one.window.cpu_us_per_event["worker0"]
-        ),
+        "cpu_us_per_event": median_of(chosen, lambda one: one.window.cpu_us_per_event[process]),
         "generator_behind_ms_p99": median_of(
             chosen, lambda one: one.window.generator_behind_ms_p99
         ),
@@ -116,9 +141,10 @@ def _tell(run: Run, number: int) -> None:
         figures = ", ".join(f"{name} {getattr(one.latency, name):,.1f}" for name in _FIGURES)
         behind = one.window.generator_behind_ms_max
         console.print(
-            f"run {number}, {run.guarantee}, {one.window.rate:,}/s, {one.isolation}: {figures} ms; "
+            f"run {number}, {run.process}, {run.guarantee}, {one.window.rate:,}/s, "
+            f"{one.isolation}: {figures} ms; "
             f"generator late by up to {behind:.0f} ms, other programs took "
-            f"{one.window.cores['others']:.2f} cores; {one.window.worker}"
+            f"{one.window.cores['others']:.2f} cores; {one.window.worker or ''}"
         )
         for pause in one.latency.pauses:
             console.print(f"   over {SLOW_MS:.0f} ms: {pause}")

@@ -18,7 +18,10 @@ SKIP_S = 1.0
 
 
 class Window(msgspec.Struct, frozen=True):
-    """When payments of a rate were due. behind: how late the generator itself was."""
+    """When payments of a rate were due. behind: how late the generator itself was.
+
+    worker: None where a relay took its place.
+    """
 
     rate: int
     start_us: int
@@ -27,7 +30,7 @@ class Window(msgspec.Struct, frozen=True):
     cores: dict[str, float]
     generator_behind_ms_p99: float
     generator_behind_ms_max: float
-    worker: Inside
+    worker: Inside | None
 
 
 class Paced(msgspec.Struct, frozen=True):
@@ -40,7 +43,7 @@ class Paced(msgspec.Struct, frozen=True):
 
 def send_paced(session: Session, rate: int, seconds: float) -> Window:
     """Send at a rate, and wait for the verdicts; the first `SKIP_S` come on top of `seconds`."""
-    before = worker_metrics.read(session.port())
+    before = _counted(session)
     sent, used = session.send(rate=rate, seconds=seconds + SKIP_S, skip_s=SKIP_S)
     session.await_read()
     start_us = sent.start_us + int(SKIP_S * 1e6)
@@ -52,8 +55,13 @@ def send_paced(session: Session, rate: int, seconds: float) -> Window:
         cores=used.cores(),
         generator_behind_ms_p99=sent.behind_ms_p99,
         generator_behind_ms_max=sent.behind_ms_max,
-        worker=worker_metrics.between(before, worker_metrics.read(session.port())),
+        worker=worker_metrics.between(before, _counted(session)) if before else None,
     )
+
+
+def _counted(session: Session) -> dict[str, float]:
+    """What the worker has counted; nothing where there is none."""
+    return worker_metrics.read(session.port()) if "worker0" in session.processes else {}
 
 
 def both_readers(

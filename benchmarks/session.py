@@ -21,7 +21,7 @@ import numpy as np
 from confluent_kafka.admin import AdminClient
 from numpy.typing import NDArray
 
-from benchmarks import generator, reader
+from benchmarks import generator, reader, relay
 from benchmarks.contender import STREAMAPP, BenchmarkError
 from benchmarks.crowd import BATCH_ROWS
 from benchmarks.machine import Use, memory_mib, usage
@@ -30,6 +30,7 @@ from benchmarks.reader import Isolation
 from benchmarks.recording import blocks
 from benchmarks.tally import Tally
 from streamapp.broker.network import free_port
+from streamapp.engine.settings import WorkerSettings
 from streamapp.kafka.metadata import QUIET
 from streamapp.kafka.settings import KafkaSettings, TopicSettings
 from streamapp.kafka.topics import TopicPlan, ensure_topics
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 #: For start-up, and then between any two verdicts.
 SILENCE_S_MAX = 60.0
 WARM_UP_ROWS = BATCH_ROWS
+#: The name of its process.
+RELAY = "relay"
 _POLL_S = 0.01
 _WATCH_S = 0.05
 _SETTLE_S = 0.5
@@ -94,6 +97,18 @@ class Session:
             "STREAMAPP_WORKER__HTTP_PORT": str(self.port(number)),
         } | {f"STREAMAPP_WORKER__{name.upper()}": value for name, value in settings.items()}
         self.start_process(stack, f"worker{number}", STREAMAPP.command(), environment)
+
+    def start_relay(self, stack: ExitStack, guarantee: str) -> None:
+        """Start a relay in a worker's place, with as long from one commit to the next."""
+        plan = relay.Plan(
+            bootstrap_servers=self.stand.bootstrap_servers,
+            source=self.topics.name("transactions"),
+            target=self.topics.name("verdicts"),
+            partitions=self.stand.partitions,
+            guarantee=guarantee,
+            interval_ms=WorkerSettings().checkpoint_interval_ms,
+        )
+        self.start_process(stack, RELAY, module("relay", plan), {})
 
     def port(self, number: int = 0) -> int:
         """Where worker `number` serves health and metrics."""

@@ -107,16 +107,20 @@ class Stand:
         stamped: bool = True,
         workers: int = 1,
         settings: Mapping[str, str] | None = None,
+        relay: str = "",
     ) -> Iterator[Session]:
         """Fresh topics, workers and readers, until the end of the block.
 
-        stamped: readers note latencies. settings: of the worker, by name in lower case.
+        stamped: readers note latencies. settings: of the worker, by name in lower case. relay: the
+        guarantee of a relay, beside the workers.
         """
         prefix = f"s{next(_numbers)}.{name}."
         session = Session(self, prefix, self.recording(crowd, rows_max + WARM_UP_ROWS))
         with ExitStack() as stack:
             stack.callback(session.clear)
             session.start(stack, readers, stamped, workers, settings or {})
+            if relay:
+                session.start_relay(stack, relay)
             try:
                 yield session
                 session.verify()

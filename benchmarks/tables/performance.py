@@ -89,12 +89,15 @@ def throughput(results: Results) -> Rows:
 
 
 def latency(results: Results) -> Rows:
-    """Milliseconds, a line for each guarantee, rate and reader."""
+    """Milliseconds, a line for each guarantee, rate and reader; last those of the relay."""
     rows: Rows = [("", "reader", "rate/s", "p50", "p95", "p99", "p99.9", "max", "over 250 ms")]
-    for one in results["medians"]:
+    for who, one in [
+        *(("", one) for one in results["medians"]),
+        *(("relay, ", one) for one in results.get("relay", [])),
+    ]:
         rows.append(
             (
-                WORDS[one["guarantee"]],
+                who + WORDS[one["guarantee"]],
                 WORDS[one["isolation"]],
                 f"{one['rate']:,}",
                 *(f"{one[name]:,.1f}" for name in ("p50", "p95", "p99", "p99_9", "max")),

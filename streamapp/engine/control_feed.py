@@ -12,8 +12,7 @@ from streamapp.kafka.control import (
     CUTOFFS_KEY,
     RISK_WINDOWS_KEY,
     ControlFollower,
-    cutoffs_version,
-    risk_windows_version,
+    announced_version,
 )
 from streamapp.kafka.metadata import TopicError
 from streamapp.kafka.settings import KafkaSettings
@@ -58,7 +57,7 @@ async def follow(
 
 
 def _offer_cutoffs(cutoffs: OfferedCutoffs, record: bytes | None) -> None:
-    name = None if record is None else cutoffs_version(record)
+    name = None if record is None else announced_version(CUTOFFS_KEY, record)
     if name is None:
         return
     try:
@@ -68,7 +67,7 @@ def _offer_cutoffs(cutoffs: OfferedCutoffs, record: bytes | None) -> None:
 
 
 def _offer_windows(windows: RiskVersions, record: bytes) -> None:
-    version = risk_windows_version(record)
+    version = announced_version(RISK_WINDOWS_KEY, record)
     if version is not None:
         windows.offer(version)
         log.info("risk_windows_offered", version=version)

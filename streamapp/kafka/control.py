@@ -33,6 +33,12 @@ class _Cutoffs(msgspec.Struct, frozen=True):
     version: Annotated[str, msgspec.Meta(max_length=64)]
 
 
+_ANNOUNCED: Final[dict[bytes, type[_RiskWindows | _Cutoffs]]] = {
+    RISK_WINDOWS_KEY: _RiskWindows,
+    CUTOFFS_KEY: _Cutoffs,
+}
+
+
 def publish_risk_windows(kafka: KafkaSettings, topic: str, version: str) -> None:
     """Say that a version is there to be taken over. Raises TopicError."""
     publish(kafka, topic, RISK_WINDOWS_KEY, msgspec.json.encode(_RiskWindows(version)))
@@ -84,17 +90,9 @@ def _record(message: Message) -> tuple[bytes, bytes]:
     return message.key() or b"", message.value() or b""
 
 
-def risk_windows_version(value: bytes) -> str | None:
+def announced_version(key: bytes, value: bytes) -> str | None:
     """What a record names; None where it is of a newer version of this contract."""
     try:
-        return msgspec.json.decode(value, type=_RiskWindows).version
-    except msgspec.DecodeError:
-        return None
-
-
-def cutoffs_version(value: bytes) -> str | None:
-    """What a record names; None where it is of a newer version of this contract."""
-    try:
-        return msgspec.json.decode(value, type=_Cutoffs).version
+        return msgspec.json.decode(value, type=_ANNOUNCED[key]).version
     except msgspec.DecodeError:
         return None

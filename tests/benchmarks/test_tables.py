@@ -8,6 +8,7 @@ import pytest
 from benchmarks.tables.blocks import filled
 from benchmarks.tables.campaigns import crash, stress
 from benchmarks.tables.pages import PAGES
+from benchmarks.tables.performance import latency
 from tests.crash.campaign import RowResult
 from tests.crash.checker import Findings
 from tests.crash.fleet import Stop
@@ -28,6 +29,21 @@ def test_what_stands_around_a_table_stays() -> None:
     assert "before\n<!-- table: one -->\n\nnew\n\n<!-- end -->\nafter\n" == filled(
         page, {"one": lambda: "new"}
     )
+
+
+def test_a_relay_stands_below_what_it_is_measured_beside() -> None:
+    """Results from before there was one show none."""
+    one = {
+        "guarantee": "exactly_once",
+        "isolation": "read_committed",
+        "rate": 5_000,
+        **dict.fromkeys(("p50", "p95", "p99", "p99_9", "max"), 1.5),
+        "over_250_ms": 0,
+        "payments": 10_000,
+    }
+    shown = [line[0] for line in latency({"medians": [one], "relay": [one]})]
+    assert ["", "exactly once", "relay, exactly once"] == shown
+    assert 2 == len(latency({"medians": [one]}))
 
 
 def test_each_row_of_a_crash_campaign_has_its_line() -> None:

@@ -23,9 +23,8 @@ from streamapp.kafka.control import (
     CUTOFFS_KEY,
     RISK_WINDOWS_KEY,
     ControlFollower,
-    cutoffs_version,
+    announced_version,
     publish_risk_windows,
-    risk_windows_version,
 )
 from streamapp.lifecycle import topic_tally
 from streamapp.lifecycle.topic_tally import TopicTally, add, decided
@@ -213,8 +212,8 @@ def test_windows_are_taken_over_amid_a_kill(
     assert version == RiskVersion.stored(version, (room.windows / version).read_bytes()).version
     control = ControlFollower(deployment.kafka, deployment.topics.name("control"))
     newest = control.newest()
-    assert version == risk_windows_version(newest[RISK_WINDOWS_KEY])
-    assert room.cutoffs[-1] == cutoffs_version(newest[CUTOFFS_KEY])
+    assert version == announced_version(RISK_WINDOWS_KEY, newest[RISK_WINDOWS_KEY])
+    assert room.cutoffs[-1] == announced_version(CUTOFFS_KEY, newest[CUTOFFS_KEY])
     assert_goes_on(room, found)
     assert "" == room.published(monkeypatch, severity, to_tell=1)  # no hour has begun since
     control.close()
