@@ -43,7 +43,9 @@ broker-stop: setup ## stop the local broker
 test-servers: ## install what integration tests talk to: Java, Kafka, PostgreSQL, Redis
 	@bash deploy/install-test-servers.sh
 
+# Test brokers live for minutes: Java's second compiler costs more than it gives back.
 .PHONY: test
+test: export JAVA_TOOL_OPTIONS := $(JAVA_TOOL_OPTIONS) -XX:TieredStopAtLevel=1
 test: setup test-servers ## run all tests, those against real servers too (ARGS="-k name", PROCESSES=0: in one process)
 	@$(BIN)/pytest -m "not campaign" -n $(PROCESSES) --dist worksteal $(ARGS)
 

@@ -18,6 +18,8 @@ from streamapp.broker.process import Process
 JAVA_MIN = 17
 """Brokers of Kafka 4 need it (KIP-1013)."""
 JVM_OPTIONS = ("-Xms256m", "-Xmx768m", "-XX:+UseG1GC", "-XX:+ExitOnOutOfMemoryError")
+#: The second compiler takes as long again, and pays after minutes.
+QUICK_COMPILER = "-XX:TieredStopAtLevel=1"
 FORMAT_TIMEOUT_S = 60.0
 
 # The internal topics have one replica, as there is one node, and few partitions, as each costs
@@ -120,7 +122,7 @@ def _format_storage(java: list[str], config: Path) -> None:
     cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     # One id in 64 begins with a dash, and would be taken for an option of its own.
     told_id = f"--cluster-id={cluster_id}"
-    argv = [*java, "kafka.tools.StorageTool", "format", told_id, "-c", str(config)]
+    argv = [*java, QUICK_COMPILER, "kafka.tools.StorageTool", "format", told_id, "-c", str(config)]
     done = subprocess.run(  # noqa: S603 - our own arguments
         argv, capture_output=True, text=True, timeout=FORMAT_TIMEOUT_S, check=False
     )
