@@ -16,6 +16,8 @@ from streamapp.scoring.artifact import load
 from streamapp.scoring.default_model import default_model_dir
 
 RESULTS = Path(__file__).parent / "results"
+#: Of a host on which everything took longer, within `RESULTS`.
+SLOWER_HOST = "slower_host"
 PLOTS = Path(__file__).parents[1] / "docs" / "plots"
 
 #: Wide enough for the tables where the output is no terminal.

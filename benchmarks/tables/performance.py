@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from benchmarks.report import PLOTS
+from benchmarks.report import PLOTS, SLOWER_HOST
 from benchmarks.tables.blocks import Results, Rows, Tables, from_results, markdown
 
 #: Less is the benchmark itself.
@@ -235,11 +235,17 @@ def _once(results: Results) -> Results:
     return results | {"medians": None, "settings": settings}
 
 
-_SOURCES: Final = {"exactly_once_latency": "exactly_once"}
+_SOURCES: Final = {
+    "exactly_once_latency": "exactly_once",
+    "throughput_slower": f"{SLOWER_HOST}/throughput",
+    "latency_slower": f"{SLOWER_HOST}/latency",
+}
 _ROWS: Final[dict[str, Callable[[Results], Rows]]] = {
     "throughput": throughput,
     "latency": latency,
     "latency_long": latency,
+    "throughput_slower": throughput,
+    "latency_slower": latency,
     "exactly_once": exactly_once,
     "exactly_once_latency": exactly_once_latency,
     "labels_throughput": labels_throughput,

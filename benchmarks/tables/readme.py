@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Callable
 from typing import Final
 
+from benchmarks.report import SLOWER_HOST
 from benchmarks.tables.blocks import Results, Rows, Tables, markdown, results
 
 Line = tuple[str, str]
@@ -17,7 +18,9 @@ def measured() -> str:
     for name, line in _LINES:
         found = results(name)
         if found is not None:
-            rows.append((*line(found), found.get("versions", {}).get("commit", "")))
+            what, figure = line(found)
+            runs = f" ([runs]({_RUNS}/{name}.json))" if name in _WITH_RUNS else ""
+            rows.append((what + runs, figure, found.get("versions", {}).get("commit", "")))
     return markdown(rows, left=(0, 1, 2))
 
 
@@ -62,7 +65,7 @@ def _throughput(report: Results) -> Line:
     ]
     return (
         f"one worker under a full topic, everything on, {settings['crowd']['users']:,} users, "
-        f"generator and a committed reader beside it ([runs]({_RUNS}/throughput.json))",
+        f"generator and a committed reader beside it, {report['machine']['cpu']}",
         "; ".join(figures),
     )
 
@@ -76,8 +79,8 @@ def _latency(report: Results) -> Line:
     ]
     settings = report["settings"]
     return (
-        f"p50 and p99 from the moment a payment is due to its verdict at a reader, {_RATE:,}/s "
-        f"([runs]({_RUNS}/latency.json), {settings['runs']} of {settings['seconds']:.0f} s)",
+        f"p50 and p99 from the moment a payment is due to its verdict at a reader, {_RATE:,}/s, "
+        f"{settings['runs']} runs of {settings['seconds']:.0f} s, {report['machine']['cpu']}",
         ", ".join(figures),
     )
 
@@ -90,8 +93,8 @@ def _restart(report: Results) -> Line:
         if one["case"] == case
     )
     return (
-        f"restart with {report['state']['profiles']:,} users to the first verdict "
-        f"([runs]({_RUNS}/restart.json))",
+        f"restart with {report['state']['profiles']:,} users to the first verdict, "
+        f"{report['machine']['cpu']}",
         f"{rocksdb}, {changelog}",
     )
 
@@ -105,7 +108,7 @@ def _peers(report: Results) -> Line:
     ]
     return (
         "events/s as a multiple of a peer's with the same features, models and verdicts, in one "
-        f"run ([how](docs/peers.md), [runs]({_RUNS}/peers.json))",
+        "run ([how](docs/peers.md))",
         "; ".join(figures),
     )
 
@@ -143,10 +146,16 @@ _LINES: Final[tuple[tuple[str, Callable[[Results], Line]], ...]] = (
     ("crash", _crash),
     ("throughput", _throughput),
     ("latency", _latency),
+    (f"{SLOWER_HOST}/throughput", _throughput),
+    (f"{SLOWER_HOST}/latency", _latency),
     ("restart", _restart),
     ("peers", _peers),
     ("quality_handbook", _quality_on(f"the Handbook's data, {_DEVELOPED_ON}", 7)),
     ("quality_sparkov", _quality_on(f"Sparkov, {_DEVELOPED_ON}", 7)),
     ("quality_paysim", _quality_on("PaySim, a **simulation** it was not developed on", 2)),
 )
+_WITH_RUNS: Final = {
+    *("throughput", "latency", "restart", "peers"),
+    *(f"{SLOWER_HOST}/throughput", f"{SLOWER_HOST}/latency"),
+}
 TABLES: Final[Tables] = {"measured": measured}

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamapp.features.contract import HOUR_MS
+from streamapp.scoring.admission import AHEAD_RUN_MAX
 from streamapp.scoring.calibration import (
     DEFAULT_CUTOFFS,
     risk_score,
@@ -99,8 +100,16 @@ class Tally:
 
     @property
     def newest(self) -> int | None:
-        """The newest hour anything is known of."""
-        return max(self._hours, default=None)
+        """The newest hour to which time has moved on; None before that is told.
+
+        No few payments tell it: a partition believes the clock of its very first one.
+        """
+        since = 0.0
+        for hour in sorted(self._hours, reverse=True):
+            since += self._hours[hour][0]
+            if since > AHEAD_RUN_MAX:
+                return hour
+        return None
 
     def forget(self, hour: int) -> None:
         """Drop what no cut-offs of this hour or a later one depend on."""

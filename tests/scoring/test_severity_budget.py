@@ -74,6 +74,18 @@ def test_a_first_day_is_judged_as_calibrated_and_a_calm_week_too() -> None:
         tally.count(hour, np.array([9_800, 150, 40, 10]), DEFAULT_CUTOFFS)
 
 
+def test_a_wrong_clock_or_two_move_no_time_on() -> None:
+    """A partition believes its very first payment; the budgets of all partitions don't."""
+    tally = Tally()
+    assert tally.newest is None
+    tally.count(100, np.array([9_800, 150, 40, 10]), DEFAULT_CUTOFFS)
+    tally.count(900_000, np.array([16, 0, 0, 0]), DEFAULT_CUTOFFS)
+    assert 100 == tally.newest
+    tally.forget(100)
+    tally.count(900_000, np.array([0, 0, 0, 1]), DEFAULT_CUTOFFS)
+    assert 900_000 == tally.newest
+
+
 def test_a_wave_raises_cutoffs_and_a_quiet_week_lowers_them() -> None:
     """By what was counted before the hour alone, in parts or at once."""
     found = {}
