@@ -22,7 +22,7 @@ from streamapp.domain.decode import decode
 from streamapp.domain.transaction import Transaction
 from streamapp.features.columns import Columns, columns_of
 from streamapp.features.kernel import compute
-from streamapp.features.profile import PROFILE, seal, unseal
+from streamapp.features.profile import PROFILE, place, seal_all, unseal_all
 from streamapp.scoring.half_space_trees import HalfSpaceState
 from streamapp.scoring.pipeline import Pipeline
 from tests.features.oracle import Oracle
@@ -229,8 +229,7 @@ def _seal(material: Material) -> Way:
     def way(batch: int, events: int) -> Run:
         def run() -> None:
             for start, stop in spans(batch, events):
-                for number in range(start, stop):
-                    seal(profiles[number % users])
+                seal_all(profiles, np.arange(start, stop) % users)
 
         return run
 
@@ -238,16 +237,15 @@ def _seal(material: Material) -> Way:
 
 
 def _unseal(material: Material) -> Way:
-    images = [seal(profile) for profile in material.profiles[: material.users]]
+    images = seal_all(material.profiles, np.arange(material.users))
 
     def way(batch: int, events: int) -> Run:
         block = material.new_profiles()
 
         def run() -> None:
             for start, stop in spans(batch, events):
-                for number in range(start, stop):
-                    slot = number % len(images)
-                    block[slot] = np.frombuffer(unseal(images[slot]), dtype=PROFILE)[0]
+                slots = np.arange(start, stop) % len(images)
+                place(block, slots, unseal_all([images[slot] for slot in slots.tolist()]))
 
         return run
 
