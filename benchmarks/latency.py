@@ -7,8 +7,8 @@ A payment is due at its time whatever happens to those before it, so a pause of 
 figures of every payment that waited through it. From there it runs to the verdict in the reader's
 hands: generator, broker twice, worker, and for readers of committed records the checkpoint.
 
-A relay that sends payments on as they came takes the worker's place in turn: what it takes, Kafka
-and the machine take.
+A relay that sends payments on as they came takes the worker's place in turn: what it takes tells
+what Kafka and the machine take.
 """
 
 import sys

@@ -25,7 +25,8 @@ from streamapp.replay.producer import SENT_AT
 Isolation = Literal["read_committed", "read_uncommitted"]
 
 _RECORDS_MAX = 10_000
-_POLL_S = 0.1
+#: For the first of what has come.
+POLL_S = 0.1
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,16 +43,14 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 def main() -> None:
     """Read until told to stop."""
     plan = msgspec.json.decode(sys.argv[1], type=Plan)
-    tally, consumer = Tally(Path(plan.tally)), _consumer(plan)
+    tally = Tally(Path(plan.tally))
+    consumer = assigned(plan.bootstrap_servers, plan.topic, plan.partitions, plan.isolation)
     times, count, stop = array("q"), 0, threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     try:
         while not stop.is_set():
-            found = consumer.consume(1, _POLL_S)
-            if found:  # what else has come is taken at once; asking for many would wait for them
-                found += consumer.consume(_RECORDS_MAX, 0)
+            if found := read(consumer, POLL_S):
                 now_us = time.time_ns() // 1_000
-                _raise_errors(found)
                 if plan.latencies:
                     for message in found:
                         times.extend((_sent_us(message), now_us))
@@ -63,25 +62,31 @@ def main() -> None:
         np.save(plan.latencies, np.array(times, dtype=np.int64).reshape(-1, 2))
 
 
-def _consumer(plan: Plan) -> Consumer:
+def assigned(bootstrap_servers: str, topic: str, partitions: int, isolation: Isolation) -> Consumer:
+    """A consumer of all partitions from their beginning on, which commits nothing."""
     consumer = Consumer(
         {
-            **KafkaSettings(bootstrap_servers=plan.bootstrap_servers).librdkafka(),
+            **KafkaSettings(bootstrap_servers=bootstrap_servers).librdkafka(),
             **QUIET,
-            "group.id": f"{plan.topic}-{plan.isolation}",
+            "group.id": f"{topic}-{isolation}",
             "enable.auto.commit": False,
-            "isolation.level": plan.isolation,
+            "isolation.level": isolation,
             "fetch.wait.max.ms": 100,
         }
     )
-    consumer.assign([TopicPartition(plan.topic, number, 0) for number in range(plan.partitions)])
+    consumer.assign([TopicPartition(topic, number, 0) for number in range(partitions)])
     return consumer
 
 
-def _raise_errors(found: list[Message]) -> None:
+def read(consumer: Consumer, wait_s: float) -> list[Message]:
+    """What has come, after up to `wait_s`. Ends the process where that is an error."""
+    found = consumer.consume(1, wait_s)
+    if found:  # what else has come is taken at once; asking for many would wait for them
+        found += consumer.consume(_RECORDS_MAX, 0)
     for message in found:
         if error := message.error():
-            raise SystemExit(f"the reader met {error}")
+            raise SystemExit(f"reading met {error}")
+    return found
 
 
 def _sent_us(message: Message) -> int:

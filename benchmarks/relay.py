@@ -1,8 +1,8 @@
 """The relay: a process in the worker's place that sends each payment on as it came.
 
-What a payment waits with it is what Kafka, readers and machine take by themselves: no worker can be
-faster there. Written as librdkafka's documentation advises; exactly-once as Kafka Streams does it,
-one transaction for all partitions, begun with a first payment and committed after an interval.
+What a payment waits with it tells what Kafka, readers and machine take by themselves. Written as
+librdkafka's documentation advises; exactly-once as Kafka Streams does it, one transaction for all
+partitions, begun with a first payment and committed after an interval.
 
 Started by `benchmarks.session`; argument: its `Plan` as JSON. Ends on SIGTERM.
 """
@@ -14,13 +14,12 @@ import time
 from typing import Final
 
 import msgspec
-from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from confluent_kafka import Message, Producer, TopicPartition
 
+from benchmarks.reader import POLL_S, assigned, read
 from streamapp.kafka.metadata import QUIET
 from streamapp.kafka.settings import KafkaSettings
 
-_RECORDS_MAX: Final = 10_000
-_POLL_S: Final = 0.1
 #: While a transaction is open: it may have to be committed.
 _SHORT_POLL_S: Final = 0.005
 
@@ -40,20 +39,18 @@ class _Relay:
     """Sends on at once; its output is seen at once."""
 
     def __init__(self, plan: Plan) -> None:
-        client = {**KafkaSettings(bootstrap_servers=plan.bootstrap_servers).librdkafka(), **QUIET}
         self.plan = plan
-        self.consumer = Consumer(
-            {
-                **client,
-                "group.id": f"{plan.target}-relay",
-                "enable.auto.commit": False,
-                "isolation.level": "read_committed",
-                "fetch.wait.max.ms": 100,
-            }
+        self.consumer = assigned(
+            plan.bootstrap_servers, plan.source, plan.partitions, "read_committed"
         )
-        self.consumer.assign([TopicPartition(plan.source, p, 0) for p in range(plan.partitions)])
         self.producer = Producer(
-            {**client, "linger.ms": 0, "compression.type": "zstd", **self._sending()}
+            {
+                **KafkaSettings(bootstrap_servers=plan.bootstrap_servers).librdkafka(),
+                **QUIET,
+                "linger.ms": 0,
+                "compression.type": "zstd",
+                **self._sending(),
+            }
         )
 
     def _sending(self) -> dict[str, str]:
@@ -61,18 +58,10 @@ class _Relay:
 
     def turn(self) -> None:
         """Send on what has come, or wait for it a while."""
-        self._send_on(self._read(_POLL_S))
-
-    def _read(self, wait_s: float) -> list[Message]:
-        found = self.consumer.consume(1, wait_s)
-        if found:  # what else has come is taken at once; asking for many would wait for them
-            found += self.consumer.consume(_RECORDS_MAX, 0)
-        return found
+        self._send_on(read(self.consumer, POLL_S))
 
     def _send_on(self, found: list[Message]) -> None:
         for message in found:
-            if error := message.error():
-                raise SystemExit(f"the relay met {error}")
             self.producer.produce(
                 self.plan.target,
                 message.value(),
@@ -97,7 +86,7 @@ class _ExactlyOnceRelay(_Relay):
 
     def turn(self) -> None:
         """Send on what has come, and commit when it is time."""
-        found = self._read(_SHORT_POLL_S if self._positions else _POLL_S)
+        found = read(self.consumer, _SHORT_POLL_S if self._positions else POLL_S)
         if found and not self._positions:
             self.producer.begin_transaction()
             self._begun_s = time.monotonic()

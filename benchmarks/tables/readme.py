@@ -19,8 +19,8 @@ def measured() -> str:
         found = results(name)
         if found is not None:
             what, figure = line(found)
-            runs = f" ([runs]({_RUNS}/{name}.json))" if name in _WITH_RUNS else ""
-            rows.append((what + runs, figure, found.get("versions", {}).get("commit", "")))
+            linked = f"{what} ([runs]({_RUNS}/{name}.json))"
+            rows.append((linked, figure, found.get("versions", {}).get("commit", "")))
     return markdown(rows, left=(0, 1, 2))
 
 
@@ -154,8 +154,4 @@ _LINES: Final[tuple[tuple[str, Callable[[Results], Line]], ...]] = (
     ("quality_sparkov", _quality_on(f"Sparkov, {_DEVELOPED_ON}", 7)),
     ("quality_paysim", _quality_on("PaySim, a **simulation** it was not developed on", 2)),
 )
-_WITH_RUNS: Final = {
-    *("throughput", "latency", "restart", "peers"),
-    *(f"{SLOWER_HOST}/throughput", f"{SLOWER_HOST}/latency"),
-}
 TABLES: Final[Tables] = {"measured": measured}
