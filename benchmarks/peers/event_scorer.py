@@ -38,7 +38,12 @@ from streamapp.scoring.admission import AHEAD_MS_MAX, StreamClock
 from streamapp.scoring.artifact import ModelArtifact
 from streamapp.scoring.explanation import Facts, reasons
 from streamapp.scoring.half_space_loops import learn_rows, score_leaves, walk_rows
-from streamapp.scoring.half_space_trees import USER_SHARE, HalfSpaceScores, HalfSpaceState
+from streamapp.scoring.half_space_trees import (
+    USER_SHARE,
+    HalfSpaceScores,
+    HalfSpaceState,
+    Reference,
+)
 from streamapp.scoring.json_rows import DECIMALS
 from streamapp.scoring.perfect_trees import add_leaves
 from streamapp.scoring.policy import Policy
@@ -138,7 +143,8 @@ class EventScorer:
             return None
         self._fill(transaction, time_ms, offset)
         self._profile_bytes[:] = profile or self._new_profile
-        reference, is_warm = self._half_space.reference, self._half_space.is_warm
+        trees = self._half_space
+        reference, is_warm = Reference(trees.reference, trees.leaf_scores), trees.is_warm
         self._compute(is_warm)
         if self._status.item() != APPLIED:
             return None
@@ -218,7 +224,7 @@ class EventScorer:
         raw: tuple[float, float],
         log_p: tuple[float, float],
         is_warm: bool,
-        reference: Any,
+        reference: Reference,
     ) -> list[Reason]:
         scores = HalfSpaceScores(
             np.array([raw[1]]), np.array([is_warm]), np.zeros(1, np.int32), [reference]
@@ -235,7 +241,12 @@ class EventScorer:
             half_space=scores,
             ensemble_log_p=np.zeros(1),
         )
-        facts = Facts(transaction, features, self._typical[0].tolist())
+        facts = Facts(
+            transaction.amount,
+            bool(transaction.merchant_id),
+            features,
+            self._typical[0].tolist(),
+        )
         (found,) = reasons([facts], contributions(block, _ONE_SLOT, self._model))
         return found
 

@@ -58,7 +58,26 @@ def _copy_bytes(_context: Any, source: Any, start: Any, count: Any, out: Any, at
     return types.void(source, start, count, out, at), generate
 
 
+def _copy_block(_context: Any, source: Any, start: Any, out: Any, at: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        source, start, out, at = arguments
+        kinds = signature.args
+        first = context.make_array(kinds[0])(context, builder, source).data
+        place = builder.gep(context.make_array(kinds[2])(context, builder, out).data, [at])
+        count = context.get_constant(types.intp, BLOCK_BYTES)
+        _cgutils.raw_memcpy(builder, place, builder.gep(first, [start]), count, 1)
+        return context.get_dummy_value()
+
+    return types.void(source, start, out, at), generate
+
+
 #: copy_bytes(source, start, count, out, at), for use in kernels: `out[at : at + count]` becomes
 #: `source[start : start + count]`. Bounds are the caller's. It is the machine's own copy: a loop
 #: can't know that the arrays don't overlap and goes byte by byte, ten times slower.
 copy_bytes: Final[Any] = intrinsic(_copy_bytes)
+
+#: Bytes that `copy_block` copies, in two instructions.
+BLOCK_BYTES: Final = 32
+
+#: copy_block(source, start, out, at), for use in kernels: as `copy_bytes`, always BLOCK_BYTES.
+copy_block: Final[Any] = intrinsic(_copy_block)

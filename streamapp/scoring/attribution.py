@@ -12,11 +12,7 @@ from numpy.typing import NDArray
 
 from streamapp.features.compiled import kernel
 from streamapp.scoring.forest import IsolationForestArrays
-from streamapp.scoring.half_space_trees import (
-    HalfSpaceScores,
-    HalfSpaceTreesArrays,
-    leaf_scores,
-)
+from streamapp.scoring.half_space_trees import HalfSpaceScores, HalfSpaceTreesArrays
 from streamapp.scoring.perfect_trees import check_rows
 
 
@@ -54,20 +50,15 @@ def half_space_contributions(
     out = np.zeros((len(chosen), rows.shape[1]), np.float64)
     bases = np.zeros(len(chosen), np.float64)
     windows = np.where(batch.warm[chosen], batch.windows[chosen], -1)
-    for window in np.unique(windows[windows >= 0]):
-        reference = batch.references[window]
-        expected = _expected_sums(trees, reference)
-        at = np.flatnonzero(windows == window)
-        bases[at] = 1.0 - expected[:, 0].sum() / trees.score_max
+    for window in sorted({*windows.tolist()} - {-1}):
         _credit_half_spaces(
-            trees.features,
-            trees.thresholds,
-            trees.columns,
-            expected,
+            (trees.features, trees.thresholds, trees.columns),
+            batch.references[window],
             trees.score_max,
             scaled,
-            at,
+            np.flatnonzero(windows == window),
             out,
+            bases,
         )
     return out, bases
 
@@ -86,15 +77,6 @@ def surprise_shares(
     return out
 
 
-def _expected_sums(
-    trees: HalfSpaceTreesArrays, reference: NDArray[np.uint16]
-) -> NDArray[np.float64]:
-    """The sum expected at every node (T, 2 * leaves - 1) of the window's own events."""
-    expected = np.empty((len(reference), 2 * reference.shape[1] - 1), np.float64)
-    _average_upwards(reference, leaf_scores(trees, reference), expected)
-    return expected
-
-
 @kernel
 def _credit_forest(
     features: NDArray[np.uint8],
@@ -104,17 +86,23 @@ def _credit_forest(
     rows: NDArray[np.float32],
     out: NDArray[np.float64],
 ) -> None:
-    trees, inner = features.shape
+    trees, inner = features.shape[0], np.uint32(features.shape[1])
     for tree in range(trees):  # all rows through one, which stays in the cache meanwhile
+        columns, limits, means, ends = (
+            features[tree],
+            thresholds[tree],
+            expected[tree],
+            leaves[tree],
+        )
         for r in range(len(rows)):
-            node = 0
-            before = np.float64(expected[tree, 0])
+            row, credited = rows[r], out[r]
+            node = np.uint32(0)
+            before = np.float64(means[node])
             while node < inner:
-                column = features[tree, node]
-                node = 2 * node + 1 + (rows[r, column] > thresholds[tree, node])
-                inside = node < inner
-                after = np.float64(expected[tree, node]) if inside else leaves[tree, node - inner]
-                out[r, column] += before - after
+                column = columns[node]
+                node = np.uint32(2) * node + np.uint32(1) + np.uint32(row[column] > limits[node])
+                after = np.float64(means[node]) if node < inner else ends[node - inner]
+                credited[column] += before - after
                 before = after
     for r in range(len(rows)):
         for column in range(rows.shape[1]):
@@ -123,46 +111,51 @@ def _credit_forest(
 
 @kernel
 def _average_upwards(
-    reference: NDArray[np.uint16], scores: NDArray[np.int32], expected: NDArray[np.float64]
+    reference: NDArray[np.uint16],
+    scores: NDArray[np.int32],
+    masses: NDArray[np.int64],
+    expected: NDArray[np.float64],
 ) -> None:
-    """Mean of the children by mass; plain mean where the window never came."""
-    trees, leaves = reference.shape
-    masses = np.empty(2 * leaves - 1, np.int64)
-    for tree in range(trees):
-        for leaf in range(leaves):
-            masses[leaves - 1 + leaf] = reference[tree, leaf]
-            expected[tree, leaves - 1 + leaf] = scores[tree, leaf]
-        for node in range(leaves - 2, -1, -1):
-            left, right = 2 * node + 1, 2 * node + 2
-            mass = masses[left] + masses[right]
-            share = masses[left] / mass if mass > 0 else 0.5
-            masses[node] = mass
-            expected[tree, node] = (
-                share * expected[tree, left] + (1 - share) * expected[tree, right]
-            )
+    """Of one tree: mean of the children by mass; plain mean where the window never came."""
+    leaves = len(reference)
+    for leaf in range(leaves):
+        masses[leaves - 1 + leaf] = reference[leaf]
+        expected[leaves - 1 + leaf] = scores[leaf]
+    for node in range(leaves - 2, -1, -1):
+        left, right = 2 * node + 1, 2 * node + 2
+        mass = masses[left] + masses[right]
+        share = masses[left] / mass if mass > 0 else 0.5
+        masses[node] = mass
+        expected[node] = share * expected[left] + (1 - share) * expected[right]
 
 
 @kernel
 def _credit_half_spaces(
-    features: NDArray[np.uint8],
-    thresholds: NDArray[np.float64],
-    columns: NDArray[np.int64],
-    expected: NDArray[np.float64],
+    arrays: tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.int64]],
+    reference: tuple[NDArray[np.uint16], NDArray[np.int32]],
     score_max: int,
     scaled: NDArray[np.float64],
     chosen: NDArray[np.int64],
     out: NDArray[np.float64],
+    bases: NDArray[np.float64],
 ) -> None:
+    """Of the chosen rows, all of which this reference scored."""
+    features, thresholds, columns = arrays
     trees, inner = features.shape
+    masses, expected = np.empty(2 * inner + 1, np.int64), np.empty(2 * inner + 1, np.float64)
+    total = 0.0
     for tree in range(trees):
+        _average_upwards(reference[0][tree], reference[1][tree], masses, expected)
+        total += expected[0]
         for r in chosen:
             node = 0
             while node < inner:
                 feature = features[tree, node]
                 child = 2 * node + 2 - (scaled[r, feature] < thresholds[tree, node])
-                change = expected[tree, node] - expected[tree, child]
-                out[r, columns[feature]] += change / score_max
+                out[r, columns[feature]] += (expected[node] - expected[child]) / score_max
                 node = child
+    for r in chosen:
+        bases[r] = 1.0 - total / score_max
 
 
 @kernel

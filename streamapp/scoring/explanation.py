@@ -7,7 +7,6 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from streamapp.domain.transaction import Transaction
 from streamapp.domain.verdict import Reason
 from streamapp.features.compiled import kernel
 from streamapp.features.context import CONTEXT_NAMES
@@ -42,12 +41,14 @@ _FIRST: Final = "the first payment of this user"
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a sentence may draw on: the event, its features, the user's typical values.
+    """What a sentence may draw on: the payment, its features, the user's typical values.
 
-    features: by FEATURE_NAMES, and by CONTEXT_NAMES after them where there is a context.
+    has_merchant: one is given. features: by FEATURE_NAMES, and by CONTEXT_NAMES after them where
+    there is a context.
     """
 
-    transaction: Transaction
+    amount: float
+    has_merchant: bool
     features: list[float]
     typical: list[float]
 
@@ -133,7 +134,7 @@ _NEUTRAL: Final = {
 
 
 def _amount(facts: Facts) -> str:
-    amount, usual = facts.transaction.amount, facts.usual("amount")
+    amount, usual = facts.amount, facts.usual("amount")
     if facts.is_first:
         return f"amount {amount:,.2f}, the first of this user"
     if usual > 0 and amount >= 1.5 * usual:
@@ -215,7 +216,7 @@ def _since_last(facts: Facts) -> str:
 
 
 def _merchant(facts: Facts) -> str:
-    if not facts.transaction.merchant_id:
+    if not facts.has_merchant:
         return "no merchant given"
     share = facts.value("merchant_familiarity")
     if share == 0:

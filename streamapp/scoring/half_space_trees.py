@@ -17,7 +17,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -264,6 +264,13 @@ class HalfSpaceState:
         self.position, self.is_warm = 0, True
 
 
+class Reference(NamedTuple):
+    """Masses of a full window (T, leaves), and River's sum over the path to each leaf of them."""
+
+    masses: NDArray[np.uint16]
+    leaf_scores: NDArray[np.int32]
+
+
 @dataclass(slots=True)
 class HalfSpaceScores:
     """Scores of one batch and the masses that made them.
@@ -271,8 +278,8 @@ class HalfSpaceScores:
     scores (n) float64: 0 to 1, higher = more anomalous; 0 while not warm.
     warm (n) bool: a full window stood behind the score.
     windows (n) int32: which of `references` scored the row.
-    references: the reference masses met in this batch, in order; attribution reads them, so that
-    it doesn't depend on where the batch ended.
+    references: those met in this batch, in order; attribution reads them, so that it doesn't
+    depend on where the batch ended.
     crowding: rows not learned because their user had taught enough. orders: that of each window
     that was filled in this batch, where there are usual masses.
     """
@@ -280,7 +287,7 @@ class HalfSpaceScores:
     scores: NDArray[np.float64]
     warm: NDArray[np.bool_]
     windows: NDArray[np.int32]
-    references: list[NDArray[np.uint16]]
+    references: list[Reference]
     crowding: int = 0
     orders: list[float] = field(default_factory=list)
 
@@ -311,7 +318,7 @@ def score_and_learn(
         np.zeros(len(rows), np.float64),
         np.zeros(len(rows), np.bool_),
         np.zeros(len(rows), np.int32),
-        [state.reference],
+        [Reference(state.reference, state.leaf_scores)],
     )
     for start in range(0, len(rows), _WALKED_ROWS):
         stop = min(start + _WALKED_ROWS, len(rows))
@@ -367,7 +374,7 @@ def _turn(trees: HalfSpaceTreesArrays, state: HalfSpaceState, batch: HalfSpaceSc
     if order is not None:
         batch.orders.append(order)
     state.turn_window(trees)
-    batch.references.append(state.reference)
+    batch.references.append(Reference(state.reference, state.leaf_scores))
 
 
 def leaf_scores(trees: HalfSpaceTreesArrays, reference: NDArray[np.uint16]) -> NDArray[np.int32]:

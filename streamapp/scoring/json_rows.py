@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from streamapp.features.compiled import copy_bytes, kernel
+from streamapp.features.compiled import BLOCK_BYTES, copy_block, copy_bytes, kernel
 from streamapp.scoring.byte_column import ByteColumn
 
 #: Decimals of every number: below any difference a model could act on.
@@ -27,10 +27,12 @@ _INTEGER_BYTES: Final = 20
 _TIME_BYTES: Final = 24
 _DAY_MS: Final = 86_400_000
 _PAIRS: Final = np.frombuffer(b"".join(b"%02d" % pair for pair in range(100)), np.uint8)
+#: Digits of a pair without the zero it may end with.
+_PAIR_DIGITS: Final = np.where(np.arange(100) % 10 == 0, 1, 2)
 
 _NO_CELLS: Final = np.zeros(0, np.int64)
 _NO_TEXTS: Final = ByteColumn.of([])
-_LITERAL, _NUMBER, _INTEGER, _TIME, _TEXT, _WHEN = range(6)
+_NOTHING, _NUMBER, _INTEGER, _TIME, _TEXT, _WHEN = range(6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +65,14 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class When:
-    """The next `parts` parts where the column of `Rows.integers` is not 0, else null."""
+    """The parts where the column of `Rows.integers` is not 0, else null."""
 
     column: int
-    parts: int
+    parts: "Sequence[Part]"
 
 
 Part = bytes | Number | Integer | Time | Text | When
+_KINDS: Final[dict[type, int]] = {Number: _NUMBER, Integer: _INTEGER, Time: _TIME, Text: _TEXT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,15 +96,12 @@ class Template:
     """The form of an object: parts in their order."""
 
     def __init__(self, parts: Sequence[Part]) -> None:
-        self._parts = np.array([_compiled(part) for part in parts], dtype=np.int64).reshape(-1, 2)
-        literals = [part for part in parts if isinstance(part, bytes)]
-        at = np.flatnonzero(self._parts[:, 0] == _LITERAL)
-        self._literal_ends = np.zeros(len(parts), np.int64)
-        self._literal_ends[at] = np.cumsum([len(one) for one in literals])
-        self._parts[at, 1] = self._literal_ends[at] - [len(one) for one in literals]
-        self._literals = np.frombuffer(b"".join(literals), np.uint8)
+        literals = bytearray()
+        steps = _steps(parts, literals)
+        self._steps = np.array(steps, np.uint32)
+        self._literals = np.frombuffer(bytes(literals) + bytes(BLOCK_BYTES), np.uint8)
         sizes = {_NUMBER: _NUMBER_BYTES, _INTEGER: _INTEGER_BYTES, _TIME: _TIME_BYTES, _WHEN: 4}
-        self._fixed = len(self._literals) + sum(sizes.get(kind, 0) for kind in self._parts[:, 0])
+        self._fixed = len(literals) + sum(sizes.get(kind, 0) for kind, *_ in steps)
 
     def write(self, rows: Rows) -> ByteColumn:
         """An object for each row."""
@@ -117,10 +117,10 @@ class Template:
             base = bases[id(column.data)]
             starts[i], ends[i] = column.starts + base, column.ends + base
         base = bases[id(odd_texts.data)]
-        room = n * self._fixed + int((ends - starts).sum()) + len(odd_texts.data)
+        room = n * self._fixed + int((ends - starts).sum()) + len(odd_texts.data) + BLOCK_BYTES
         out, out_ends = np.empty(room, np.uint8), np.empty(n, np.int64)
         _write(
-            (self._parts, self._literal_ends, self._literals),
+            (self._steps, self._literals),
             (rows.numbers, rows.integers),
             (texts, starts, ends),
             (odd, odd_texts.starts + base, odd_texts.ends + base),
@@ -130,20 +130,25 @@ class Template:
         return ByteColumn.adjacent(out.data[: int(out_ends[-1]) if n else 0], out_ends)
 
 
-def _compiled(part: Part) -> tuple[int, int]:
-    match part:
-        case bytes():
-            return _LITERAL, 0
-        case Number(column):
-            return _NUMBER, column
-        case Integer(column):
-            return _INTEGER, column
-        case Time(column):
-            return _TIME, column
-        case Text(column):
-            return _TEXT, column
-        case When(column, parts):
-            return _WHEN, column << 8 | parts
+def _steps(parts: Sequence[Part], literals: bytearray) -> list[tuple[int, int, int, int]]:
+    """What is to be put, its column, and where the literal before it starts, and its size.
+
+    Literals are added to `literals`; the last step is the one after which nothing is put.
+    """
+    steps: list[tuple[int, int, int, int]] = []
+    start = len(literals)
+    for part in parts:
+        if isinstance(part, bytes):
+            literals += part
+            continue
+        size = len(literals) - start
+        if isinstance(part, When):
+            inside = _steps(part.parts, literals)
+            steps += [(_WHEN, part.column << 8 | len(inside), start, size), *inside]
+        else:
+            steps.append((_KINDS[type(part)], part.column, start, size))
+        start = len(literals)
+    return [*steps, (_NOTHING, 0, start, len(literals) - start)]
 
 
 def _odd_numbers(numbers: NDArray[np.float64]) -> tuple[NDArray[np.int64], ByteColumn]:
@@ -173,49 +178,51 @@ def _split(text: Any, starts: Any, ends: Any) -> None:
         at += 1
 
 
+# Unsigned, for the division by a constant is a third of the signed one's time, and so is a store
+# at an index that can't be negative.
+
+
 @kernel
 def _write(
     template: Any, values: Any, text_columns: Any, odd_numbers: Any, out: Any, out_ends: Any
 ) -> None:
-    parts, literal_ends, literals = template
+    steps, literals = template
     numbers, integers = values
     texts, starts, ends = text_columns
     odd, odd_starts, odd_ends = odd_numbers
     at = 0
-    for row in range(numbers.shape[0]):
-        i = 0
-        while i < parts.shape[0]:
-            kind, argument = parts[i, 0], parts[i, 1]
-            if kind == _LITERAL:
-                at = _copy(literals, argument, literal_ends[i], out, at)
-            elif kind == _NUMBER:
-                if np.abs(numbers[row, argument]) < _PLAIN_MAX:
-                    at = _put_number(numbers[row, argument], out, at)
+    for r in range(numbers.shape[0]):
+        row, i = np.uint64(r), np.uint64(0)
+        while i < np.uint64(steps.shape[0]):
+            kind, column, start, size = steps[i, 0], steps[i, 1], steps[i, 2], steps[i, 3]
+            copy_block(literals, start, out, at)  # enough for most, and faster than to count
+            if size > BLOCK_BYTES:
+                copy_bytes(literals, start, size, out, at)
+            at += size
+            if kind == _NUMBER:
+                if np.abs(numbers[row, column]) < _PLAIN_MAX:
+                    at = _put_number(numbers[row, column], out, at)
                 else:
-                    cell = np.searchsorted(odd, row * numbers.shape[1] + argument)
+                    cell = np.searchsorted(odd, r * numbers.shape[1] + column)
                     at = _copy(texts, odd_starts[cell], odd_ends[cell], out, at)
             elif kind == _INTEGER:
-                at = _put_integer(integers[row, argument], out, at)
+                at = _put_integer(integers[row, column], out, at)
             elif kind == _TIME:
-                at = _put_time(integers[row, argument], out, at)
+                at = _put_time(integers[row, column], out, at)
             elif kind == _TEXT:
-                at = _copy(texts, starts[argument, row], ends[argument, row], out, at)
-            elif integers[row, argument >> 8] == 0:
-                i += argument & 255
+                at = _copy(texts, starts[column, row], ends[column, row], out, at)
+            elif kind == _WHEN and integers[row, column >> 8] == 0:
+                i += np.uint64(column & 255)
                 out[at], out[at + 1], out[at + 2], out[at + 3] = 110, 117, 108, 108  # null
                 at += 4
-            i += 1
-        out_ends[row] = at
+            i += np.uint64(1)
+        out_ends[r] = at
 
 
 @kernel
 def _copy(source: Any, start: int, end: int, out: Any, at: int) -> int:
     copy_bytes(source, start, end - start, out, at)
     return at + end - start
-
-
-# Unsigned, for the division by a constant is a third of the signed one's time, and so is a store
-# at an index that can't be negative.
 
 
 @kernel
@@ -266,15 +273,17 @@ def _put_number(value: float, out: Any, at: int) -> int:
         out[np.uint64(at + 1)] = 48
         return at + 2
     high = left // np.uint64(10_000)
-    low = left - high * np.uint64(10_000)
-    middle = low // np.uint64(100)
+    left -= high * np.uint64(10_000)
+    middle = left // np.uint64(100)
+    low = left - middle * np.uint64(100)
     _put_pair(high, out, at + 1)
     _put_pair(middle, out, at + 3)
-    _put_pair(low - middle * np.uint64(100), out, at + 5)
-    end = at + 1 + DECIMALS
-    while out[np.uint64(end - 1)] == 48:
-        end -= 1
-    return end
+    _put_pair(low, out, at + 5)
+    if low > 0:
+        return at + 5 + int(_PAIR_DIGITS[low])
+    if middle > 0:
+        return at + 3 + int(_PAIR_DIGITS[middle])
+    return at + 1 + int(_PAIR_DIGITS[high])
 
 
 @kernel

@@ -34,19 +34,21 @@ _W: Final[NDArray[np.float64]] = _weights / 2.0
 class TreeEdges:
     """N nodes that training rows reached, tree by tree, each after its parent.
 
-    starts (T + 1): the first node of each tree. parents (N): of the root itself. columns (N) uint8,
-    thresholds (N), is_left (N): the question that leads to the node, and the answer. earlier (N):
-    the node that the same column's question before this one led to, the root if there is none.
+    starts (T + 1): the first node of each tree, its root. parents (N) uint32, counted from the
+    root, which is its own: unsigned, for an index that may be negative takes longer. columns (N)
+    uint8, thresholds (N), is_left (N): the question that leads to the node, and the answer. earlier
+    (N) as parents: the node that the same column's question before this one led to, the root if
+    there is none.
     shares (N): of training rows that come to the column's questions on the path, those that pass
     them; 1 for the root. values (N): what a leaf adds, 0 for others.
     """
 
     starts: NDArray[np.int64]
-    parents: NDArray[np.int64]
+    parents: NDArray[np.uint32]
     columns: NDArray[np.uint8]
     thresholds: NDArray[np.float64]
     is_left: NDArray[np.bool_]
-    earlier: NDArray[np.int64]
+    earlier: NDArray[np.uint32]
     shares: NDArray[np.float64]
     values: NDArray[np.float64]
 
@@ -137,13 +139,15 @@ class _Builder:
     def edges(self) -> TreeEdges:
         """What was added, as arrays."""
         columns, thresholds, is_left = zip(*self._questions, strict=True)
+        starts = np.array(self._starts, np.int64)
+        roots = np.repeat(starts[:-1], np.diff(starts))
         return TreeEdges(
-            starts=np.array(self._starts, np.int64),
-            parents=np.array(self._parents, np.int64),
+            starts=starts,
+            parents=(np.array(self._parents) - roots).astype(np.uint32),
             columns=np.array(columns, np.uint8),
             thresholds=np.array(thresholds, np.float64),
             is_left=np.array(is_left, np.bool_),
-            earlier=np.array(self._earlier, np.int64),
+            earlier=(np.array(self._earlier) - roots).astype(np.uint32),
             shares=np.array(self._shares),
             values=np.array(self._values),
         )
@@ -162,11 +166,11 @@ def _node_masses(covers: NDArray[np.float64]) -> NDArray[np.float64]:
 @kernel
 def _credit_rows(
     starts: NDArray[np.int64],
-    parents: NDArray[np.int64],
+    parents: NDArray[np.uint32],
     columns: NDArray[np.uint8],
     thresholds: NDArray[np.float64],
     is_left: NDArray[np.bool_],
-    earlier: NDArray[np.int64],
+    earlier: NDArray[np.uint32],
     shares: NDArray[np.float64],
     values: NDArray[np.float64],
     rows: NDArray[np.float64],
@@ -182,25 +186,35 @@ def _credit_rows(
     parts, below = np.zeros(shape), np.zeros(shape)
     passed = np.ones(shape[0])
     for tree in range(len(starts) - 1):
-        first, stop = starts[tree], starts[tree + 1]
+        first = np.uint64(starts[tree])
+        count = np.uint64(starts[tree + 1]) - first
         for r in range(len(rows)):
-            for node in range(first + 1, stop):
-                at, parent, before = node - first, parents[node] - first, earlier[node] - first
-                passes = (rows[r, columns[node]] <= thresholds[node]) == is_left[node]
-                z, share, value = passed[before] * passes, shares[node], values[node]
-                passed[at] = z
+            row, credited = rows[r], out[r]
+            node = np.uint64(1)
+            while node < count:
+                edge = first + node
+                parent, before = parents[edge], earlier[edge]
+                passes = (row[columns[edge]] <= thresholds[edge]) == is_left[edge]
+                z, share, value = passed[before] * passes, shares[edge], values[edge]
+                passed[node] = z
                 for q in range(_POINTS):
-                    factor = share + (z - share) * _T[q]
+                    point = np.uint64(q)
+                    factor = share + (z - share) * _T[point]
                     inverse = 1.0 / factor
-                    product = products[parent, q] * factor * inverses[before, q]
-                    products[at, q] = product
-                    inverses[at, q] = inverse
-                    parts[at, q] = (z - share) * inverse
-                    below[at, q] = product * value
-            for node in range(stop - 1, first, -1):
-                at, parent, before = node - first, parents[node] - first, earlier[node] - first
+                    product = products[parent, point] * factor * inverses[before, point]
+                    products[node, point] = product
+                    inverses[node, point] = inverse
+                    parts[node, point] = (z - share) * inverse
+                    below[node, point] = product * value
+                node += np.uint64(1)
+            while node > np.uint64(1):
+                node -= np.uint64(1)
+                edge = first + node
+                parent, before = parents[edge], earlier[edge]
                 credit = 0.0
                 for q in range(_POINTS):
-                    credit += _W[q] * below[at, q] * (parts[at, q] - parts[before, q])
-                    below[parent, q] += below[at, q]
-                out[r, columns[node]] += credit
+                    point = np.uint64(q)
+                    part = parts[node, point] - parts[before, point]
+                    credit += _W[point] * below[node, point] * part
+                    below[parent, point] += below[node, point]
+                credited[columns[edge]] += credit

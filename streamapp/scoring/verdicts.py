@@ -186,7 +186,9 @@ class VerdictWriter:
         chosen = np.flatnonzero(is_chosen)
         vectors = (np.round(risk.inputs[chosen], DECIMALS) + 0.0).tolist()
         typical = features.typical[rows[chosen]].tolist()
-        facts = list(map(Facts, map(payments.full, chosen.tolist()), vectors, typical))
+        events = payments.columns.records[chosen]
+        paid = events["amount"].tolist(), (events["merchant"] != 0).tolist()
+        facts = list(map(Facts, *paid, vectors, typical))
         texts = [b"[]", *map(_encode, reasons(facts, contributions(risk, chosen, self.model)))]
         choice[chosen] = np.arange(1, len(texts))
         return ByteColumn.of(texts).take(choice)
@@ -232,7 +234,7 @@ def _template(source: SourcePartition, versions: Versions, is_fed: bool) -> Temp
             *(b'","risk_score":', Number(_RISK)),
             *(b",", Text(_DECISION)),
             *(b',"scores":{"isolation_forest":', *_member(_FOREST_AT)),
-            *(b',"half_space_trees":', When(_IS_WARM, len(_member(0))), *_member(_HALF_SPACE_AT)),
+            *(b',"half_space_trees":', When(_IS_WARM, _member(_HALF_SPACE_AT))),
             *(b',"supervised":', *supervised),
             *(b',"rules":null},"reasons":', Text(_REASONS)),
             *(b',"features":{', *_features(SUPERVISED_INPUTS if is_fed else FEATURE_NAMES)),

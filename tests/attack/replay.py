@@ -134,7 +134,7 @@ class Partition:
         """Order of what was learned in each window that ended in the block."""
         if self.is_guarded:
             return block.half_space.orders
-        found = (self._trees.order(masses) for masses in block.half_space.references[1:])
+        found = (self._trees.order(one.masses) for one in block.half_space.references[1:])
         return [order for order in found if order is not None]
 
 

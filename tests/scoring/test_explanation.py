@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamapp.domain.transaction import Transaction
 from streamapp.domain.verdict import Reason
 from streamapp.features.contract import FEATURE_INDEX, FEATURE_NAMES, TYPICAL_NAMES
 from streamapp.scoring.explanation import REASONS_MAX, SHARE_MIN, Facts, reasons
@@ -31,15 +30,12 @@ def facts(
     features: dict[str, float] | None = None,
     usual: dict[str, float] | None = None,
     amount: float = 370.0,
-    merchant_id: str | None = "m1",
+    has_merchant: bool = True,
 ) -> Facts:
     """Facts of one payment; features not given are 0."""
     values = [(features or {}).get(name, 0.0) for name in FEATURE_NAMES]
     typical = [{**USUAL, **(usual or {})}[name] for name in TYPICAL_NAMES]
-    transaction = Transaction(
-        tx_id="t", user_id="u", amount=amount, timestamp=0, merchant_id=merchant_id
-    )
-    return Facts(transaction, values, typical)
+    return Facts(amount, has_merchant, values, typical)
 
 
 def told(contributions: dict[str, float], of: Facts | None = None) -> list[Reason]:
@@ -171,7 +167,7 @@ def test_speed_and_distance_are_told_together() -> None:
 
 def test_a_payment_without_a_merchant_is_no_usual_merchant() -> None:
     """Familiarity is 1 by definition, which is no share of anything."""
-    of = facts({"merchant_familiarity": 1.0}, merchant_id=None)
+    of = facts({"merchant_familiarity": 1.0}, has_merchant=False)
     assert "no merchant given" == sentence("merchant_familiarity", of)
 
 

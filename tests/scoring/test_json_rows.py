@@ -76,9 +76,22 @@ def test_a_text_is_escaped_and_found_again(values: list[str | None]) -> None:
 @given(st.lists(st.booleans(), min_size=1, max_size=20))
 def test_parts_under_a_condition_are_null_where_it_fails(flags: list[bool]) -> None:
     """Only the parts under it; those that follow are there in any case."""
-    parts: list[Part] = [When(0, 2), b"[", b"]", b";"]
+    parts: list[Part] = [When(0, [b"[", b"]"]), b";"]
     expected = [b"[];" if flag else b"null;" for flag in flags]
     assert expected == written(parts, integers=[int(flag) for flag in flags])
+
+
+@given(st.lists(st.binary(max_size=100).map(lambda one: one * 3), max_size=5), st.booleans())
+def test_constants_of_any_length_stand_where_they_are_put(
+    constants: list[bytes], is_there: bool
+) -> None:
+    """Before, between and after what is put, in a condition inside another, and in no row's way."""
+    inner: list[Part] = [*constants, When(0, [*constants, Integer(0)]), *constants]
+    parts: list[Part] = [*constants, When(0, inner), Integer(0), *constants]
+    around, flag = b"".join(constants), int(is_there)
+    middle = around + around + b"1" + around if is_there else b"null"
+    expected = around + middle + b"%d" % flag + around
+    assert [expected] * 3 == written(parts, integers=[flag] * 3)
 
 
 def test_texts_are_chosen_by_number() -> None:
