@@ -34,8 +34,8 @@ _EVERYTHING: Final = "everything on"
 
 def main(
     broker: Annotated[str, typer.Option(help="kafka or noida.")] = "kafka",
-    runs: Annotated[int, typer.Option(min=1, max=20, help="Of each way, in turn.")] = 3,
-    seconds: Annotated[float, typer.Option(min=1, help="Of each run.")] = 30.0,
+    runs: Annotated[int, typer.Option(min=1, max=20, help="Of each way, in turn.")] = 5,
+    seconds: Annotated[float, typer.Option(min=1, help="Of each run.")] = 20.0,
     users: Annotated[int, typer.Option(min=160, help="Who pay.")] = 10_000,
     quick: Annotated[bool, typer.Option("--quick", help="One run of 6 s.")] = False,
     output: Annotated[Path | None, typer.Option(help="Where the raw figures go.")] = None,

@@ -28,8 +28,8 @@ PARTITIONS = 4
 #: Of so many verdicts of an engine's first run each is held against ours, picked evenly.
 COMPARED_ROWS = 8_000
 #: An engine gets as many transactions as it takes some 3 s for, but no more than there are.
-ROWS = {"streamapp": 217_960, "quix": 30_000, "flink": 12_000, "faust": 6_000}
-TUTORIAL_ROWS = 700
+ROWS = {"streamapp": 150_000, "quix": 30_000, "flink": 12_000, "faust": 6_000}
+TUTORIAL_ROWS = 500
 RESULTS = Path(__file__).parents[1] / "results" / "peers.json"
 
 
@@ -99,9 +99,9 @@ def _measure_alone(found: Figures, runs: int) -> None:
 
 def _alone() -> dict[str, AloneRun]:
     return {
-        "scikit-learn and River, an event at a time": measure_alone(1, 500),
+        "scikit-learn and River, an event at a time": measure_alone(1, 300),
         f"scikit-learn and River, batches of {BATCH}": measure_alone(BATCH, 20 * BATCH),
-        "our kernels, an event at a time": measure_kernels(20_000),
+        "our kernels, an event at a time": measure_kernels(10_000),
     }
 
 
