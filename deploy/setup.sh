@@ -33,4 +33,6 @@ else
     "installing the newest versions that fit, unpinned" >&2
   "${pip[@]}" install --editable ".[api,dev]" --requirement deploy/tools.in
 fi
+echo "setup: compiling loops, a minute at most"
+.venv/bin/streamapp compile
 touch .venv/.installed

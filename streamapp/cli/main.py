@@ -15,6 +15,7 @@ from streamapp.cli import (
     generate,
     keys,
     labels,
+    loops,
     replay,
     score,
     severity,
@@ -43,6 +44,7 @@ app.add_typer(severity.app, name="severity")
 app.command("demo")(demo.demo)
 app.command("contract")(contract.contract)
 app.command("worker")(worker.worker)
+app.command("compile")(loops.compile_loops)
 app.command("api")(api.api)
 app.command("console")(console.console)
 app.command("replay")(replay.replay)

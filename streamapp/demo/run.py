@@ -27,7 +27,8 @@ from streamapp.replay.producer import Sent, send
 from streamapp.replay.reader import recorded
 from streamapp.replay.schedule import AtOnce, FixedRate
 
-READY_TIMEOUT_S = 90.0
+#: Where loops are not compiled yet, a busy machine takes some minutes.
+READY_TIMEOUT_S = 300.0
 ANSWER_TIMEOUT_S = 180.0
 STOP_TIMEOUT_S = 30.0
 #: A sink that has had nothing to do for this long is done.

@@ -121,6 +121,8 @@ class ProcessLoop(asyncio.AbstractEventLoop):
         Closing a coroutine runs its `finally` blocks; without a running loop they get nowhere, and
         the fakes do nothing for the dead.
         """
+        # Else what they start waits for ever in the thread's own loop, and with it the whole seed.
+        asyncio.set_event_loop(None)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # "was never awaited"
             for task in self._tasks:

@@ -1,5 +1,6 @@
 """The checkpoint protocol survives what is simulated, and the simulator sees when it does not."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 
 from streamapp.engine.engine import Engine
 from tests.simulation.campaign import command, failure_text, outcomes
+from tests.simulation.loop import ProcessLoop
 from tests.simulation.mutants import (
     MUTANTS,
     GoesOnAfterFailure,
@@ -114,3 +116,11 @@ def test_the_trace_of_a_run_names_what_went_wrong() -> None:
     assert [] == silent.trace
     assert silent.met == told.met
     assert any("took over" in line for line in told.trace)
+
+
+def test_a_seed_leaves_nothing_behind() -> None:
+    """However many run in a process, its memory does not grow."""
+    for seed in SEEDS[:8]:
+        simulate(seed)
+    gc.collect()
+    assert not [one for one in gc.get_objects() if isinstance(one, ProcessLoop)]
