@@ -220,12 +220,16 @@ class _Changelog:
         return min(holding, key=lambda one: one.source_offset, default=self.committed)
 
     def items(self, topics: Topics, done: _State) -> list[tuple[bytes, bytes | None]]:
-        """State as of `done`: profiles that have changed since the committed one, then its own."""
+        """State as of `done`: profiles that have changed since the committed one, then its own.
+
+        What stands behind it is of later checkpoints, or of an attempt that scored these again.
+        """
         newest: dict[bytes, tuple[int, bytes | None]] = {}
         begin, since = done.attempt.begin(topics.changelog), self.committed.source_offset
         for record in self.profiles:
             offset = _profile_offset(record)
-            if record.offset >= begin and since < offset <= done.source_offset:
+            is_own = begin <= record.offset < done.offset
+            if is_own and since < offset <= done.source_offset:
                 before, _ = newest.get(record.key, (offset, None))
                 if offset >= before:
                     newest[record.key] = offset, record.value

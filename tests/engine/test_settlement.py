@@ -34,10 +34,10 @@ def state(
     return record("state", image, key=PARTITION_STATE_KEY, headers=headers, **options)
 
 
-def profile(user: str, offset: int, **options: Any) -> ConsumerRecord:
-    """A profile that this event changed last."""
+def profile(user: str, offset: int, risk: int = 0, **options: Any) -> ConsumerRecord:
+    """A profile that this event changed last, with the risk it was found to have."""
     block = empty_profiles(1)
-    block["source_offset"] = offset
+    block["source_offset"], block["ring_risk"][0, 0] = offset, risk
     return record("state", seal(block[0]), key=user_key(user), **options)
 
 
@@ -74,7 +74,8 @@ def test_where_all_agree_nothing_is_to_be_done() -> None:
 
 def test_a_committed_verdict_brings_the_state_that_holds_it() -> None:
     """The first such state, and of each profile the newest that belongs to it."""
-    tail = [profile("a", 5), profile("a", 6), profile("b", 9), state(6), state(9)]
+    first = [profile("a", 5, at=1), profile("a", 6, at=2), state(6, at=3)]
+    tail = [*first, profile("b", 9, at=4), state(9, at=5)]
     offset, verdicts, keys = found(settled([verdict(6), state(4)], tail))
     assert (6, []) == (offset, verdicts)
     assert [user_key("a"), PARTITION_STATE_KEY] == keys
@@ -158,6 +159,15 @@ def test_what_a_store_alone_knows_of_gives_way_to_what_was_done_since() -> None:
     before = state(4, at=3)
     assert 8 == found(settled([verdict(4, at=3), before], tail, applied=12))[0]
     assert 6 == found(settled([verdict(6, at=21), before], tail, applied=12))[0]
+
+
+def test_profiles_of_a_later_attempt_at_the_same_payments_are_left_aside() -> None:
+    """It was aborted, and may have had another model than the one that a store holds."""
+    first = [profile("a", 5, 1, at=11), state(6, attempt=FIRST, at=12)]
+    second = [profile("a", 5, 2, at=21), state(6, attempt=SECOND, at=22)]
+    todo = settled([verdict(4, at=3), state(4, at=3)], [*first, *second], applied=12)
+    assert todo is not None
+    assert [one.value for one in first] == [value for _, value in todo.state]
 
 
 def test_a_first_transaction_that_only_its_verdict_shows_is_done() -> None:
