@@ -139,8 +139,9 @@ def test_an_erasure_that_hangs_is_settled() -> None:
         None,
         headers=[("schema", b"erasure/1"), ("erasure.topic", b"in"), ("erasure.offset", b"6")],
     )
-    gone = stands("state", None, key=user_key("a"), headers=[("source_offset", b"6")])
-    tail = [profile("a", 5), gone, state(6), profile("a", 9), state(9)]
+    gone = stands("state", None, key=user_key("a"), headers=[("source_offset", b"6")], at=2)
+    later = [profile("a", 9, at=4), state(9, at=5)]
+    tail = [profile("a", 5, at=1), gone, state(6, at=3), *later]
     offset, _, keys = found(settled([told, state(4)], tail))
     assert (6, [user_key("a")]) == (offset, keys[:1])
     settlement = settled([told, state(4)], tail)
