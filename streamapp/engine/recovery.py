@@ -13,9 +13,9 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from streamapp.engine import metrics
+from streamapp.engine.late_state import Aged, LateState, source_offset
 from streamapp.engine.partition_log import SOURCE_ID_HEADER
 from streamapp.engine.store import PARTITION_STATE_KEY, USER_PREFIX, Origin, Store
-from streamapp.engine.tombstone import state_offset
 from streamapp.features import profile
 from streamapp.features.profile import ProfileError
 from streamapp.scoring import partition_state
@@ -27,11 +27,6 @@ log = structlog.get_logger()
 _RECORDS_MAX: Final = 4096
 #: A changelog ends with the marker of a transaction, which is no record: this is waited in vain.
 _POLL_MS: Final = 20
-
-
-#: Key, value, and the source offset it stands for; -1: an operator's tombstone.
-_Aged = tuple[bytes, bytes | None, int]
-_BEGINS_ANEW: Final = -1
 
 #: What a partition can be stopped by: its changelog, its source topic, a transaction that hangs in
 #: its outputs, too many dead letters, or risk windows that can't be had.
@@ -67,12 +62,10 @@ class _Progress:
     store: Store
     offset: int
     end: int
-    is_fenced: bool
+    late: LateState | None
     source_id: str
     #: Records that are not sound and that no later record of their key has replaced yet.
     unsound: dict[bytes, tuple[int, _Problem]] = field(default_factory=dict)
-    #: Keys erased, where nothing fences, by the source offset of the erasure.
-    erased: dict[bytes, int] = field(default_factory=dict)
 
     @property
     def remaining(self) -> int:
@@ -230,7 +223,8 @@ class _Recovery:
                 continue
             self._consumer.seek(tp, first)
             store = stores[partition]
-            progress = _Progress(store, first - 1, ends[tp], is_fenced, source_id)
+            late = None if is_fenced else LateState(store)
+            progress = _Progress(store, first - 1, ends[tp], late, source_id)
             self._progress[tp] = progress
             metrics.RECOVERY_REMAINING.labels(partition).set(progress.remaining)
 
@@ -295,13 +289,14 @@ def _first(store: Store, tp: TopicPartition, begin: int, end: int) -> int:
 
 
 def _apply(progress: _Progress, tp: TopicPartition, records: list[Any]) -> None:
-    items: list[_Aged] = []
+    items: list[Aged] = []
     for record in records:
         key, value = record.key, record.value
         problem = _problem(key, value)
         if problem is None:
-            items.append((key, value, _source_offset(key, value, record.headers)))
-            progress.unsound.pop(key, None)
+            items.append((key, value, source_offset(key, value, record.headers)))
+            if progress.unsound.pop(key, None) and progress.late:
+                progress.late.begin_anew(key)
         elif key is None:
             raise _unsound(tp, record.offset, problem)
         else:
@@ -309,8 +304,8 @@ def _apply(progress: _Progress, tp: TopicPartition, records: list[Any]) -> None:
         if key == PARTITION_STATE_KEY:
             progress.source_id = source_id_of(record.headers) or progress.source_id
     progress.offset = records[-1].offset
-    if not progress.is_fenced:
-        items = _newest(progress, items)
+    if progress.late:
+        items = progress.late.without_late(items)
     # What is not sound is to be met again if recovery breaks off here.
     applied = min([offset - 1 for offset, _ in progress.unsound.values()] + [progress.offset])
     progress.store.write([(key, value) for key, value, _ in items], applied)
@@ -349,39 +344,6 @@ def _unsound(
         f"to replace it by the local state or drop it: {mend(tp.partition)}",
         offsets or {},
     )
-
-
-def _newest(progress: _Progress, items: Sequence[_Aged]) -> list[_Aged]:
-    """Items without those that are older, by source offset, than one before them or in the store.
-
-    An earlier owner's late state is not wrong, for all owners compute the same, but over. An
-    operator's tombstone begins anew: what comes after it may be of a source topic that was made
-    again.
-    """
-    keys = list({key for key, _, _ in items})
-    known = zip(keys, progress.store.get_many(keys), strict=True)
-    newest = {key: _source_offset(key, value) for key, value in known if value is not None}
-    newest |= {key: progress.erased[key] for key in keys if key in progress.erased}
-    kept = []
-    for key, value, offset in items:
-        if offset == _BEGINS_ANEW or offset >= newest.get(key, -1):
-            newest[key] = offset
-            kept.append((key, value, offset))
-            progress.erased.pop(key, None)
-            if value is None:
-                progress.erased[key] = offset
-    return kept
-
-
-def _source_offset(
-    key: bytes, value: bytes | None, headers: Sequence[tuple[str, bytes]] = ()
-) -> int:
-    if value is None:
-        found = state_offset(headers)
-        return _BEGINS_ANEW if found is None else found
-    if key == PARTITION_STATE_KEY:
-        return partition_state.source_offset(value)
-    return profile.source_offset(value)
 
 
 def _problem(key: bytes | None, value: bytes | None) -> _Problem | None:

@@ -4,8 +4,8 @@ import random
 from pathlib import Path
 
 from streamapp.domain.erasure import erasure
-from streamapp.engine.recovery import _BEGINS_ANEW, _newest, _Progress
-from streamapp.engine.store import StateStore, user_key
+from streamapp.engine.late_state import BEGINS_ANEW, LateState
+from streamapp.engine.store import PARTITION_STATE_KEY, StateStore, user_key
 from streamapp.engine.tombstone import erased_at
 from tests.engine.fake_log import FakeBroker
 from tests.engine.owner import NewOwner
@@ -162,14 +162,32 @@ def _sealed(offset: int) -> bytes:
 def test_nothing_late_brings_a_user_back(tmp_path: Path) -> None:
     """Where nothing fences: a profile older than the erasure is passed over, a newer one is not."""
     store = StateStore(tmp_path / "p")
-    progress = _Progress(store, -1, 9, is_fenced=False, source_id="")
+    late = LateState(store)
     key, older, newer = user_key("a"), _sealed(5), _sealed(8)
     store.write([(key, older)], 1)
-    assert [(key, None, 6)] == _newest(progress, [(key, None, 6), (key, older, 5)])
+    assert [(key, None, 6)] == late.without_late([(key, None, 6), (key, older, 5)])
     store.write([(key, None)], 2)
-    assert [] == _newest(progress, [(key, older, 5)])
-    assert [(key, newer, 8)] == _newest(progress, [(key, newer, 8)])
+    assert [] == late.without_late([(key, older, 5)])
+    assert [(key, newer, 8)] == late.without_late([(key, newer, 8)])
     store.write([(key, newer)], 3)
-    assert [] == _newest(progress, [(key, None, 6)])
-    assert [(key, None, _BEGINS_ANEW)] == _newest(progress, [(key, None, _BEGINS_ANEW)])
+    assert [] == late.without_late([(key, None, 6)])
+    assert [(key, None, BEGINS_ANEW)] == late.without_late([(key, None, BEGINS_ANEW)])
+    store.close()
+
+
+def test_nothing_late_brings_a_user_back_whom_the_store_had_forgotten(tmp_path: Path) -> None:
+    """The tombstone was applied before: the store had everything up to the state it holds."""
+    store = StateStore(tmp_path / "p")
+    image = state(6).value
+    assert image is not None
+    store.write([(PARTITION_STATE_KEY, image)], 2)
+    key, older, newer = user_key("a"), _sealed(5), _sealed(7)
+    late = LateState(store)
+    assert [] == late.without_late([(key, older, 5)])
+    assert [(key, newer, 7)] == late.without_late([(key, newer, 7)])
+    late = LateState(store)
+    late.begin_anew(key)
+    assert [(key, older, 5)] == late.without_late([(key, older, 5)])
+    anew = [(PARTITION_STATE_KEY, None, BEGINS_ANEW), (key, older, 5)]
+    assert anew == LateState(store).without_late(anew)
     store.close()
