@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from rich.console import Console
@@ -17,10 +17,12 @@ from streamapp.cli.api import require_extra
 from streamapp.cli.errors import UsageError
 from streamapp.cli.signals import stop_on_signals
 from streamapp.demo.processes import DemoError
-from streamapp.demo.run import DemoPlan, DemoState, run_demo
 from streamapp.kafka.metadata import TopicError
 from streamapp.replay.errors import RecordedError
 from streamapp.replay.sample import TRAINING_ROWS, sample
+
+if TYPE_CHECKING:
+    from streamapp.demo.run import DemoState
 
 #: Transactions a second: to see what it can do, and to see what it does.
 _RATE: Final = 5_000.0
@@ -41,6 +43,8 @@ def demo(
     ] = False,
 ) -> None:
     """Start a broker, a worker and sinks, replay recorded traffic, show what came out, stop all."""
+    from streamapp.demo.run import DemoPlan, run_demo  # noqa: PLC0415 - start-up time
+
     # Rows the shipped model was trained on are left out.
     if rate is None:
         rate = _CONSOLE_RATE if with_console else _RATE
@@ -65,13 +69,13 @@ def demo(
 
 
 @contextmanager
-def _live(console: Console, total: int) -> Iterator[Callable[[DemoState], None]]:
+def _live(console: Console, total: int) -> Iterator[Callable[["DemoState"], None]]:
     """A table that is redrawn as things move; a line a step where nobody looks on."""
     lock = threading.Lock()
     steps: list[str] = []
     with Live(console=console, refresh_per_second=8, transient=True) as live:
 
-        def show(state: DemoState) -> None:
+        def show(state: "DemoState") -> None:
             with lock:
                 if state.step not in steps:
                     steps.append(state.step)
@@ -81,7 +85,7 @@ def _live(console: Console, total: int) -> Iterator[Callable[[DemoState], None]]
         yield show
 
 
-def _progress(state: DemoState, total: int) -> Table:
+def _progress(state: "DemoState", total: int) -> Table:
     table = Table.grid(padding=(0, 2))
     sent, outputs = state.sent, state.outputs
     if sent is not None:

@@ -78,7 +78,8 @@ def test_other_paths_pass(path: str) -> None:
 
 
 def test_imports_are_resolved() -> None:
-    """Absolute, from-package and relative imports all count as an import of the module."""
-    known = {"app.a", "app.b.c", "app.b.d", "app.e"}
+    """Absolute, from-package and relative imports all count, and what is named for later."""
+    known = {"app.a", "app.b.c", "app.b.d", "app.e", "app.g"}
     source = "import app.a\nfrom app.b import c\nfrom . import d\nfrom ..e import f\nimport os"
+    source += "\nlater = 'app.g:run'"
     assert known == rules.imported_modules(source, known, "app.b")

@@ -98,7 +98,7 @@ def vague_classes(source: str) -> list[str]:
 
 
 def imported_modules(source: str, known: set[str], package: str) -> set[str]:
-    """Modules out of `known` that a module inside `package` imports."""
+    """Modules out of `known` that a module inside `package` imports, or names as an entry point."""
     found = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -108,6 +108,8 @@ def imported_modules(source: str, known: set[str], package: str) -> set[str]:
             above = parts[: len(parts) - node.level + 1] if node.level else []
             origin = ".".join([*above, *([node.module] if node.module else [])])
             found |= {origin} | {f"{origin}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and ":" in node.value:
+            found.add(node.value.split(":")[0])
     return found & known
 
 
