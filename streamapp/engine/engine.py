@@ -212,8 +212,7 @@ class Engine:
     async def verify_outputs(self) -> None:
         """Fail where what was committed stays hidden: the next takeover settles it."""
         if self._settings.guarantee != "at_least_once":
-            committed = {p: task.committable or 0 for p, task in self._tasks.items()}
-            self.failure = self.failure or await self._watch.look(committed)
+            self.failure = self.failure or await self._watch.look(list(self._tasks))
 
     def _stop(self, partition: int, error: RecoveryError | DeadLetterLimitError) -> None:
         self._stopped[partition] = error
@@ -237,9 +236,7 @@ class Engine:
                 log.warning("last_checkpoint_failed", partition=partition, error=str(outcome))
         self._gauges.forget()
         self._gauges.show_owned((), {})
-        return self._unless_transactional(
-            {p: task.committable for p, task in tasks.items() if task.committable is not None}
-        )
+        return {p: task.committable for p, task in tasks.items() if task.committable is not None}
 
     async def _give_back(self, partition: int, task: PartitionTask) -> None:
         async with self._turns[partition]:
@@ -332,23 +329,19 @@ class Engine:
         self.failure = condemned(self._directory(partition), str(error)) if is_damage else error
 
     def committable(self) -> dict[int, int]:
-        """Offsets that moved since they were last asked for, unless transactions commit them."""
+        """Offsets that moved since they were last asked for."""
         moved = {
             p: task.committable
             for p, task in self._tasks.items()
             if task.committable is not None and task.committable != self._committed.get(p)
         }
         self._committed.update(moved)
-        return self._unless_transactional(moved)
+        return moved
 
     def tell_again(self, offsets: dict[int, int]) -> None:
         """The group has not taken these offsets: `committable` gives them once more."""
         for partition in offsets:
             self._committed.pop(partition, None)
-
-    def _unless_transactional(self, offsets: dict[int, int]) -> dict[int, int]:
-        """Offsets for the group to commit: none where transactions have committed them."""
-        return offsets if self._settings.guarantee == "at_least_once" else {}
 
     def watch(self, ends: dict[int, int | None]) -> None:
         """Note lag by the partitions' end offsets; fail when it stands still too long."""

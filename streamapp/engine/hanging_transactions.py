@@ -195,19 +195,13 @@ class UndecidedWatch:
         self._new_consumer = new_consumer
         self._undecided: Ends = {}
 
-    async def look(self, committed: Mapping[int, int]) -> LogError | None:
-        """What was undecided at the last look and still is: only a takeover can settle it.
-
-        committed: the source offset that each partition has committed, by the worker's own account.
-        """
+    async def look(self, partitions: Iterable[int]) -> LogError | None:
+        """What was undecided at the last look and still is: only a takeover can settle it."""
         try:
             async with _readers(
                 self._topics, self._client, _ABORT_WAIT_S, self._new_consumer
             ) as readers:
-                shown, ends = await readers.ends(committed)
-                for partition, offset in committed.items():
-                    source = TopicPartition(self._topics.source, partition)
-                    shown[source], ends[source] = await readers.group_offset(source) or 0, offset
+                shown, ends = await readers.ends(partitions)
         except KafkaError:  # a broker that is away says nothing
             return None
         stuck = [tp for tp, end in self._undecided.items() if shown.get(tp, end) < end]

@@ -157,7 +157,7 @@ class AtLeastOnceLog:
 
 
 class ExactlyOnceLog:
-    """Output, state and source offset of a checkpoint are one Kafka transaction.
+    """Output and state of a checkpoint are one Kafka transaction; the state has the position.
 
     The transactional id names the source partition, so a new owner's `open` fences the old one.
     What is appended while a commit runs waits for the next transaction.
@@ -212,7 +212,7 @@ class ExactlyOnceLog:
             self._is_begun = True
             named = {*topics, self._changelog}
             places = [TopicPartition(topic, self._source.partition) for topic in sorted(named)]
-            await answered(self._producer.begin_transaction, places, self._group)
+            await answered(self._producer.begin_transaction, places)
 
     def cut(self) -> None:
         """Hold back what comes from now on; the transaction is what came before."""
@@ -220,7 +220,7 @@ class ExactlyOnceLog:
         self._outbox.hold()
 
     async def commit(self, items: Sequence[Item], position: int) -> int:
-        """Append the state and the source offset to the transaction and commit it.
+        """Append the state to the transaction and commit it.
 
         After any failure the transaction's fate is unknown: it is not retried, the partition is
         given up, and the next `open` decides.
@@ -231,11 +231,7 @@ class ExactlyOnceLog:
         await self._begin([])
         messages = state_messages(items, self._source_id, position - 1, self.attempt)
         state = await self._outbox.send(self._changelog, [messages])
-        # Then the offset, not beside it: Kafka verifies what is new in a transaction one request
-        # at a time, and refuses output that still waits for that when the offset comes.
         await confirm(self._outbox.take_unconfirmed())
-        source = TopicPartition(self._source.topic, self._source.partition)
-        await answered(self._producer.send_offsets_to_transaction, {source: position}, self._group)
         await answered(self._producer.commit_transaction)
         self._is_begun = False
         self._outbox.go_on()

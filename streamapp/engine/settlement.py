@@ -3,10 +3,11 @@
 A coordinator can complete a transaction and leave out the markers of partitions that have no leader
 at that moment (Apache Kafka 4.3.1, KAFKA-20734). Records hang there, neither committed nor aborted,
 until the next transaction of the same producer decides over them as well. Then a partition's
-verdicts, dead letters, state and source offset disagree: some of them show the transaction, some
-do not. The rule that makes them agree again: what any of them shows as committed is done, and what
-is done and stands somewhere only undecided or aborted is written once more. All of it must be of
-one attempt: others at the same records may have been made with another model.
+verdicts, dead letters and state disagree: some of them show the transaction, some do not. What its
+owner told the group once it was committed shows it, too. The rule that makes them agree again: what
+any of them shows as committed is done, and what is done and stands somewhere only undecided or
+aborted is written once more. All of it must be of one attempt: others at the same records may have
+been made with another model.
 """
 
 from collections.abc import Mapping, Sequence
@@ -110,8 +111,7 @@ def settlement(topics: Topics, evidence: Evidence) -> Settlement | None:
         for topic in topics.outputs
         if (missing := _missing(topics, topic, evidence, done))
     }
-    is_told = done.source_offset < 0 or (evidence.group_offset or 0) > done.source_offset
-    if done == changelog.committed and not outputs and is_told:
+    if done == changelog.committed and not outputs:
         return Settlement(done.source_offset, shown)
     items = changelog.items(topics, done)
     return Settlement(done.source_offset, shown, outputs, items, done.attempt)

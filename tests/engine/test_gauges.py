@@ -92,7 +92,6 @@ class _Producer:
 
     def __init__(self, **_options: Any) -> None:
         self.start = self.stop = self.begin_transaction = self.abort_transaction = self._done
-        self.send_offsets_to_transaction = self._done
 
     async def _done(self, *_: object) -> None:
         """Answer at once."""

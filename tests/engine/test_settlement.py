@@ -93,9 +93,9 @@ def test_what_is_shown_without_a_state_that_holds_it_is_named() -> None:
     assert Settlement(4, 6) == settled([verdict(4), state(4)], [], 7)
 
 
-def test_the_group_is_told_what_is_done() -> None:
-    """Its own part of a transaction can be left undecided like any other."""
-    assert (4, [], [PARTITION_STATE_KEY]) == found(settled([verdict(4), state(4)], [], None))
+def test_a_group_that_was_told_less_proves_nothing() -> None:
+    """It is told behind the commit, and whoever goes on tells it."""
+    assert Settlement(4, 4) == settled([verdict(4), state(4)], [], None)
 
 
 def test_a_verdict_of_an_earlier_source_topic_proves_nothing() -> None:

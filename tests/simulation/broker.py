@@ -65,8 +65,8 @@ class Broker:
         self.offsets: dict[GroupPartition, int] = {}
         #: Every offset the group has committed, in order.
         self.offset_history: defaultdict[GroupPartition, list[int]] = defaultdict(list)
-        #: Up to where each epoch of a producer has committed, whether readers see it or not.
-        self.committed_by: defaultdict[GroupPartition, dict[int, int]] = defaultdict(dict)
+        #: Told of each transaction that is committed, whether readers come to see it or not.
+        self.on_commit: Callable[[Transaction], None] = lambda _: None
         #: Share of markers that are written late.
         self.slow_markers = 0.0
         #: Share of markers of the next transaction that are never written, and what follows that.
@@ -74,8 +74,6 @@ class Broker:
         #: Share of commits of which half of the markers are never written.
         self.torn_commits = 0.0
         self.on_lost_markers: Callable[[], None] = lambda: None
-        #: Offsets of transactions whose marker for them was lost, by producer.
-        self._hanging_offsets: defaultdict[int, dict[GroupPartition, int]] = defaultdict(dict)
         self._producers = 0
         self._coordinated: dict[str, _Coordinated] = {}
         self._sequences: dict[tuple[int, int, str, int], _Sequence] = {}
@@ -146,12 +144,6 @@ class Broker:
         key = (producer.number, producer.epoch, topic, partition)
         return self._sequences.setdefault(key, _Sequence())
 
-    def add_offsets(
-        self, producer: ProducerId, group: str, topic: str, partition: int, offset: int
-    ) -> None:
-        """Make a group offset part of the producer's transaction."""
-        self._ongoing(producer, begins=True).offsets[group, topic, partition] = offset
-
     def end_transaction(self, producer: ProducerId, *, outcome: bool) -> None:
         """Decide the transaction; its markers follow. A repeat of what was decided is no error."""
         known = self._verified(producer)
@@ -164,7 +156,7 @@ class Broker:
         self._decide(known, known.current, outcome=outcome)
 
     def commit_offset(self, group: str, topic: str, partition: int, offset: int) -> None:
-        """Commit a group offset outside of transactions."""
+        """Commit a group offset."""
         self.offsets[group, topic, partition] = offset
         self.offset_history[group, topic, partition].append(offset)
 
@@ -205,11 +197,10 @@ class Broker:
             "committed" if outcome else "aborted",
             producer=f"{transaction.producer_id}.{transaction.epoch}",
         )
-        for place, offset in transaction.offsets.items():
-            if outcome:
-                self.committed_by[place][transaction.epoch] = offset
+        if outcome:
+            self.on_commit(transaction)
         places = sorted(transaction.partitions)
-        transaction.markers_due = len(places) + 1
+        transaction.markers_due = len(places)
         lost_share, self.lost_markers = self.lost_markers, 0.0
         if outcome and self.torn_commits and self._world.chance(self.torn_commits):
             lost_share = max(lost_share, 0.5)
@@ -231,21 +222,8 @@ class Broker:
                 self.log(topic, partition).mark(transaction)
             written()
 
-        def mark_offsets() -> None:
-            hanging = self._hanging_offsets[known.number]
-            hanging.update(transaction.offsets)
-            if is_lost():
-                self._world.note("broker", "lost a marker", topic="offsets")
-            else:
-                for place, offset in sorted(hanging.items()):
-                    if outcome:
-                        self.commit_offset(*place, offset)
-                hanging.clear()
-            written()
-
         for topic, partition in places:
             self._world.after(self._marker_delay(), partial(mark, topic, partition))
-        self._world.after(self._marker_delay(), mark_offsets)
         if lost_share:
             self.on_lost_markers()
 

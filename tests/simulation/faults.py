@@ -24,7 +24,7 @@ PAUSES_S: Final = (0.3, 2.0, 5.0, 40.0, 90.0)
 _NEEDS_FENCE: Final = ("compact",)
 
 #: Requests whose sender is worth striking: every step of a checkpoint and of a takeover.
-_TURNS: Final = ("produce", "add_offsets", "commit", "init_producer", "list_offsets", "fetch")
+_TURNS: Final = ("produce", "add_partition", "commit", "init_producer", "list_offsets", "fetch")
 
 
 class Hosts(Protocol):

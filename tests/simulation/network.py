@@ -65,7 +65,7 @@ class Weather:
 
 
 #: One in a hundred requests, and what the others stand or fall by.
-_DECISIVE: Final = ("init_producer", "add_offsets", "commit")
+_DECISIVE: Final = ("init_producer", "add_partition", "commit")
 _DECISIVE_WEIGHT: Final = 8
 
 #: Requests of one member that its coordinator gets in the order they were sent, or not at all.

@@ -7,9 +7,8 @@ it sends on in the background when its user has stopped waiting.
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Final, Literal
 
 from aiokafka import TopicPartition
@@ -82,7 +81,6 @@ class SimulatedProducer:
         self._sequences: defaultdict[tuple[str, int], int] = defaultdict(int)
         self._added: set[tuple[str, int]] = set()
         self._to_name: list[tuple[str, int]] = []
-        self._offsets: tuple[Mapping[TopicPartition, int], str, asyncio.Future[None]] | None = None
         self._ended: asyncio.Future[None] | None = None
         self._wake: asyncio.Future[None] | None = None
         self._sender: asyncio.Task[None] | None = None
@@ -128,26 +126,13 @@ class SimulatedProducer:
         self._notify()
         return confirmed
 
-    async def begin_transaction(
-        self, partitions: Iterable[TopicPartition] = (), group: str = ""
-    ) -> None:
+    async def begin_transaction(self, partitions: Iterable[TopicPartition] = ()) -> None:
         """Begin; the broker hears of it with the first partition, and is told these beforehand."""
         await self._hesitate()
         assert self._state == "ready", f"Invalid state transition {self._state} -> open"
         self._state = "open"
         self._to_name = [(place.topic, place.partition) for place in partitions]
         self._ended = self._process.loop.create_future()
-
-    async def send_offsets_to_transaction(
-        self, offsets: Mapping[TopicPartition, int], group: str
-    ) -> None:
-        """Make the group's offsets part of the transaction."""
-        if self._state != "open":
-            raise IllegalOperation("Not in the middle of a transaction")
-        done: asyncio.Future[None] = self._process.loop.create_future()
-        self._offsets = (dict(offsets), group, done)
-        self._notify()
-        await asyncio.shield(done)
 
     async def commit_transaction(self) -> None:
         """Commit when all that was queued has been delivered."""
@@ -190,8 +175,6 @@ class SimulatedProducer:
             self._queue.popleft()
         elif self._is_closed:
             return True
-        elif self._offsets is not None:
-            await self._deliver_offsets()
         elif self._state in ("committing", "aborting"):
             await self._end()
         else:
@@ -223,16 +206,6 @@ class SimulatedProducer:
         self._added.add(place)
         self._to_name = [one for one in self._to_name if one != place]
 
-    async def _deliver_offsets(self) -> None:
-        assert self._offsets is not None
-        producer, (offsets, group, done) = self._known_id(), self._offsets
-        for (topic, partition), offset in offsets.items():
-            add = partial(self._broker.add_offsets, producer, group, topic, partition, offset)
-            await self._answered("add_offsets", add)
-        self._offsets = None
-        if not done.done():
-            done.set_result(None)
-
     async def _end(self) -> None:
         producer, outcome = self._known_id(), self._state == "committing"
         await self._answered(
@@ -248,7 +221,6 @@ class SimulatedProducer:
         """Fenced, or in a state the broker does not accept: nothing goes on."""
         self._state = "failed"
         waiting = [sending.confirmed for sending in self._queue]
-        waiting += [self._offsets[2]] if self._offsets is not None else []  # type: ignore[list-item]
         waiting += [self._ended] if self._ended is not None else []  # type: ignore[list-item]
         self._queue.clear()
         for one in waiting:

@@ -20,7 +20,7 @@ from tests.simulation.disk import Disk
 from tests.simulation.faults import FAULTS_S, PAUSES_S, Deed, FaultPlan, Guarantee
 from tests.simulation.group import REBALANCE_TIMEOUT_S, SESSION_TIMEOUT_S, Group
 from tests.simulation.network import Network, Weather
-from tests.simulation.topic_log import Message
+from tests.simulation.topic_log import Message, Transaction
 from tests.simulation.windows import Publication, fed_model, in_force, published
 from tests.simulation.worker import (
     CHANGELOG,
@@ -95,6 +95,9 @@ class Simulation:
         self._ambushes: list[tuple[str, Deed]] = []
         self._is_calm = False
         self._attempts: defaultdict[int, list[Attempt]] = defaultdict(list)
+        #: By partition: up to where each epoch of its producer has committed, seen or not.
+        self._committed_by: defaultdict[int, dict[int, int]] = defaultdict(dict)
+        self.broker.on_commit = self._note_commit
         self._draw_model = random.Random(f"models of {seed}")
         self._models = models()[:1] if is_calm else started_with(seed, self.guarantee)
         self.publication = Publication()
@@ -141,7 +144,9 @@ class Simulation:
             return
         host.lives += 1
         host.process = self.world.new_process(f"{host.name}.{host.lives}")
-        around = Surroundings(self.broker, self.network, self.group, self._attempts)
+        around = Surroundings(
+            self.broker, self.network, self.group, self._attempts, self._committed_by
+        )
         model = self._models[self._draw_model.randrange(len(self._models))]
         host.worker = SimulatedWorker(
             self.plan, around, host.process, host.disk, model, self.publication
@@ -232,10 +237,16 @@ class Simulation:
             self.world.met["took risk windows over"] += windows
             self.world.met["took cut-offs over"] += len(taken) - windows
         else:
-            committed_by = self.broker.committed_by[GROUP, SOURCE, partition]
+            committed_by = self._committed_by[partition]
             found = stretches(self._attempts[partition], committed_by, len(messages))
             self.world.met["went on with another model"] += len(found[1:])
         return truth(SourcePartition(SOURCE, partition), messages, found)
+
+    def _note_commit(self, transaction: Transaction) -> None:
+        for topic, partition in transaction.partitions:
+            state = self.broker.log(topic, partition).last(PARTITION_STATE_KEY, transaction)
+            if topic == CHANGELOG and state is not None:
+                self._committed_by[partition][transaction.epoch] = source_offset(state) + 1
 
     def _some_host(self, suits: Callable[[Host], bool]) -> Host | None:
         found = [host for host in self.hosts if host.is_up and suits(host)]

@@ -18,7 +18,6 @@ class Transaction:
     begun_at: float
     outcome: bool | None = None
     partitions: set[tuple[str, int]] = field(default_factory=set)
-    offsets: dict[tuple[str, str, int], int] = field(default_factory=dict)
     markers_due: int = 0
     #: A marker of it was lost.
     is_torn: bool = False
@@ -89,6 +88,13 @@ class TopicLog:
             if self._is_visible(entry) or (not committed and entry.message is not None):
                 found.append(self._record(entry))
         return found, max(position, limit)
+
+    def last(self, key: bytes, transaction: Transaction) -> bytes | None:
+        """The last value of a key that a transaction has written."""
+        for entry in reversed(self.entries):
+            if entry.transaction is transaction and entry.message and entry.message[0] == key:
+                return entry.message[1]
+        return None
 
     def committed(self) -> list[ConsumerRecord]:
         """All a reader of committed records sees."""

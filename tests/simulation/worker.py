@@ -67,6 +67,7 @@ class Surroundings:
     network: Network
     group: Group
     attempts: defaultdict[int, list[Attempt]]
+    committed_by: defaultdict[int, dict[int, int]]
 
 
 class SimulatedWorker:
@@ -203,8 +204,7 @@ class SimulatedWorker:
         """Where it goes on: behind what it has settled, though others may have undone that."""
         task = self.engine._tasks[partition]
         epoch = producer_epoch(task._output)
-        place = (self._plan.settings.group, SOURCE, partition)
-        settled = self._around.broker.committed_by[place].get(epoch, 0)
+        settled = self._around.committed_by[partition].get(epoch, 0)
         attempt = Attempt(epoch, max(task.position or 0, settled), self._model)
         self._around.attempts[partition].append(attempt)
 
