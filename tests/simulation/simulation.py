@@ -1,7 +1,7 @@
 """One run of the whole checkpoint protocol, decided by its seed."""
 
 import random
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -13,14 +13,14 @@ from streamapp.engine.settings import WorkerSettings
 from streamapp.engine.store import PARTITION_STATE_KEY
 from streamapp.scoring.partition_state import source_offset
 from streamapp.scoring.verdicts import SourcePartition
-from tests.simulation.attempts import Attempt, started_with, stretches
+from tests.simulation.attempts import Attempts, started_with
 from tests.simulation.broker import Broker
 from tests.simulation.checks import broken_promises
 from tests.simulation.disk import Disk
 from tests.simulation.faults import FAULTS_S, PAUSES_S, Deed, FaultPlan, Guarantee
 from tests.simulation.group import REBALANCE_TIMEOUT_S, SESSION_TIMEOUT_S, Group
 from tests.simulation.network import Network, Weather
-from tests.simulation.topic_log import Message, Transaction
+from tests.simulation.topic_log import Message
 from tests.simulation.windows import Publication, fed_model, in_force, published
 from tests.simulation.worker import (
     CHANGELOG,
@@ -94,10 +94,7 @@ class Simulation:
         self.broker.on_lost_markers = self._lose_leaders
         self._ambushes: list[tuple[str, Deed]] = []
         self._is_calm = False
-        self._attempts: defaultdict[int, list[Attempt]] = defaultdict(list)
-        #: By partition: up to where each epoch of its producer has committed, seen or not.
-        self._committed_by: defaultdict[int, dict[int, int]] = defaultdict(dict)
-        self.broker.on_commit = self._note_commit
+        self._attempts = Attempts(self.broker, CHANGELOG)
         self._draw_model = random.Random(f"models of {seed}")
         self._models = models()[:1] if is_calm else started_with(seed, self.guarantee)
         self.publication = Publication()
@@ -144,9 +141,7 @@ class Simulation:
             return
         host.lives += 1
         host.process = self.world.new_process(f"{host.name}.{host.lives}")
-        around = Surroundings(
-            self.broker, self.network, self.group, self._attempts, self._committed_by
-        )
+        around = Surroundings(self.broker, self.network, self.group, self._attempts)
         model = self._models[self._draw_model.randrange(len(self._models))]
         host.worker = SimulatedWorker(
             self.plan, around, host.process, host.disk, model, self.publication
@@ -237,16 +232,9 @@ class Simulation:
             self.world.met["took risk windows over"] += windows
             self.world.met["took cut-offs over"] += len(taken) - windows
         else:
-            committed_by = self._committed_by[partition]
-            found = stretches(self._attempts[partition], committed_by, len(messages))
+            found = self._attempts.stretches(partition, len(messages))
             self.world.met["went on with another model"] += len(found[1:])
         return truth(SourcePartition(SOURCE, partition), messages, found)
-
-    def _note_commit(self, transaction: Transaction) -> None:
-        for topic, partition in transaction.partitions:
-            state = self.broker.log(topic, partition).last(PARTITION_STATE_KEY, transaction)
-            if topic == CHANGELOG and state is not None:
-                self._committed_by[partition][transaction.epoch] = source_offset(state) + 1
 
     def _some_host(self, suits: Callable[[Host], bool]) -> Host | None:
         found = [host for host in self.hosts if host.is_up and suits(host)]

@@ -6,7 +6,6 @@ back, fetches and delivers batches, ticks, commits, and exits when the engine ha
 
 import asyncio
 import contextlib
-from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -24,7 +23,7 @@ from streamapp.engine.recovery import RecoveryError
 from streamapp.engine.settings import WorkerSettings
 from streamapp.engine.severity_cutoffs import OfferedCutoffs
 from streamapp.scoring.artifact import ModelArtifact
-from tests.simulation.attempts import Attempt
+from tests.simulation.attempts import Attempt, Attempts
 from tests.simulation.broker import Broker
 from tests.simulation.consumer import SimulatedConsumer
 from tests.simulation.disk import Disk, SimulatedStore
@@ -66,8 +65,7 @@ class Surroundings:
     broker: Broker
     network: Network
     group: Group
-    attempts: defaultdict[int, list[Attempt]]
-    committed_by: defaultdict[int, dict[int, int]]
+    attempts: Attempts
 
 
 class SimulatedWorker:
@@ -204,9 +202,9 @@ class SimulatedWorker:
         """Where it goes on: behind what it has settled, though others may have undone that."""
         task = self.engine._tasks[partition]
         epoch = producer_epoch(task._output)
-        settled = self._around.committed_by[partition].get(epoch, 0)
+        settled = self._around.attempts.committed(partition, epoch)
         attempt = Attempt(epoch, max(task.position or 0, settled), self._model)
-        self._around.attempts[partition].append(attempt)
+        self._around.attempts.add(partition, attempt)
 
     async def _heartbeat(self) -> None:
         """Stay a member, also while state is recovered; note when the assignment is over."""
