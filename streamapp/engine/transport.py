@@ -9,7 +9,7 @@ belong to the checkpoint, and Faust's own accounting is not made for offsets tha
 import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, Protocol, cast
 
 import faust
@@ -25,6 +25,7 @@ from streamapp.engine.gathering import (
     CALM_AFTER_S,
     FETCH_WAIT_MS,
     GATHER_BYTES_MAX,
+    GATHER_MS_MAX,
     gather_ms,
 )
 from streamapp.engine.record_columns import FetchedRecord
@@ -99,8 +100,7 @@ class BatchingOptions:
     source_topic: str
     records_max: int
     positions: Positions
-    group_instance_id: str | None = None
-    auth: Mapping[str, Any] = field(default_factory=dict)
+    gather_ms_max: int = GATHER_MS_MAX
 
 
 def fold(
@@ -177,7 +177,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         """Records flow: have the broker gather those of all partitions for a moment."""
         fetcher = self._ensure_consumer()._fetcher
         before_s, self._cpu_s = self._cpu_s, time.process_time()
-        fetcher._fetch_max_wait_ms = gather_ms(self._cpu_s - before_s)
+        longest_ms = cast(Any, self.app).batching.gather_ms_max
+        fetcher._fetch_max_wait_ms = gather_ms(self._cpu_s - before_s, longest_ms)
         fetcher._fetch_min_bytes = GATHER_BYTES_MAX
         if self._calm is not None:
             self._calm.cancel()
