@@ -11,7 +11,7 @@ from faust.types import TP
 
 from streamapp.engine.engine import Engine
 from streamapp.engine.feeds import Feeds
-from streamapp.engine.gathering import GATHER_FOR_TRANSACTIONS_MS_MAX, GATHER_MS_MAX
+from streamapp.engine.gathering import gather_ms_max
 from streamapp.engine.members import CLIENT
 from streamapp.engine.settings import WorkerSettings
 from streamapp.engine.transport import BatchingOptions, BatchSchema, Consumer
@@ -88,8 +88,7 @@ def create_app(
         stream_recovery_delay=0.0,
         **faust_auth(kafka),
     )
-    at_least_once = settings.guarantee == "at_least_once"
-    longest_ms = GATHER_MS_MAX if at_least_once else GATHER_FOR_TRANSACTIONS_MS_MAX
+    longest_ms = gather_ms_max(settings.guarantee)
     app.batching = BatchingOptions(source_topic, settings.batch_records_max, engine, longest_ms)
     source = app.topic(source_topic, schema=BatchSchema(), internal=False)
     feeds = _feeds(app, engine, settings.batch_records_max)

@@ -25,7 +25,6 @@ from streamapp.engine.gathering import (
     CALM_AFTER_S,
     FETCH_WAIT_MS,
     GATHER_BYTES_MAX,
-    GATHER_MS_MAX,
     gather_ms,
 )
 from streamapp.engine.record_columns import FetchedRecord
@@ -100,7 +99,7 @@ class BatchingOptions:
     source_topic: str
     records_max: int
     positions: Positions
-    gather_ms_max: int = GATHER_MS_MAX
+    gather_ms_max: int
 
 
 def fold(

@@ -1,11 +1,14 @@
 """The command line as a whole: all commands are there, and each loads what it needs only."""
 
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 from typer.testing import CliRunner
 
+from streamapp.cli import main
 from streamapp.cli.main import app
 
 _LOADED = """
@@ -21,8 +24,14 @@ def test_help_lists_every_command_with_what_it_does() -> None:
     """Groups, too, though none of them is imported before."""
     shown = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200"})
     assert 0 == shown.exit_code
-    for text in ("worker", "Score transactions from Kafka", "sink", "Carries verdicts to alerts"):
-        assert text in shown.output
+    told = dict(
+        re.findall(r"^│ (\w+) +(\S.*?) +│$", shown.output.split("Commands")[1], re.MULTILINE)
+    )
+    modules = Path(main.__file__).parent.glob("*.py")
+    commands = {one.stem for one in modules if "app = typer.Typer" in one.read_text("utf-8")}
+    assert commands - {"main"} <= told.keys()
+    assert {"worker", "compile", "demo", "api", "evaluate"} <= told.keys()
+    assert all(told.values())
 
 
 def test_a_mistyped_command_is_told_what_is_near() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamapp.engine.gathering import GATHER_MS_MAX, gather_ms
+from streamapp.engine.gathering import gather_ms, gather_ms_max
 from streamapp.engine.transport import fold
 from tests.engine.records import record
 
@@ -54,5 +54,10 @@ def test_each_batch_says_what_it_follows(offsets: list[int], records_max: int) -
 @given(st.floats(0, 10))
 def test_gathering_takes_as_long_as_scoring_does_and_is_bounded(spent_s: float) -> None:
     """Half of the time is left to others, and no record waits for long."""
-    assert 1 <= gather_ms(spent_s, GATHER_MS_MAX) <= GATHER_MS_MAX
+    assert 1 <= gather_ms(spent_s, 24) <= 24
     assert [1, 2, 24] == [gather_ms(spent_s, 24) for spent_s in (0.0, 0.001, 0.1)]
+
+
+def test_records_are_gathered_for_longer_where_each_fetch_costs_transactions() -> None:
+    """Nor does a wish that is not settled yet count as at-least-once."""
+    assert gather_ms_max("at_least_once") < gather_ms_max("exactly_once") == gather_ms_max("auto")
