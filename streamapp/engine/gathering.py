@@ -22,8 +22,9 @@ CALM_AFTER_S: Final = 0.05
 
 def gather_ms_max(guarantee: GuaranteeWish) -> int:
     """The longest that records are gathered."""
-    is_unfenced = guarantee == "at_least_once"
-    return _GATHER_MS_MAX if is_unfenced else _GATHER_FOR_TRANSACTIONS_MS_MAX
+    if guarantee == "at_least_once":
+        return _GATHER_MS_MAX
+    return _GATHER_FOR_TRANSACTIONS_MS_MAX
 
 
 def gather_ms(spent_s: float, longest_ms: int) -> int:
