@@ -11,8 +11,8 @@ from pathlib import Path
 from aiokafka import AIOKafkaConsumer
 
 from streamapp.engine.local_state import condemn, open_or_begin_anew
+from streamapp.engine.producer import Producer
 from streamapp.engine.store import Store
-from streamapp.engine.transactional_producer import TransactionalProducer
 
 
 async def no_topic_ids(_topics: Sequence[str]) -> Mapping[str, str]:
@@ -28,7 +28,7 @@ class Outside:
     the next one set aside what stands in the directory, for a reason.
     """
 
-    producer: Callable[..., TransactionalProducer] = TransactionalProducer
+    producer: Callable[..., Producer] = Producer
     consumer: Callable[..., AIOKafkaConsumer] = AIOKafkaConsumer
     open_store: Callable[[Path, str], Store] = open_or_begin_anew
     condemn: Callable[[Path, str], None] = condemn

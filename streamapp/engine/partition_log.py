@@ -14,10 +14,10 @@ from aiokafka.errors import IncompatibleBrokerVersion
 from streamapp.engine import metrics
 from streamapp.engine.attempt import Attempt
 from streamapp.engine.outbox import ANSWER_TIMEOUT_S, RECORD_BYTES_MAX, Outbox, answered, confirm
+from streamapp.engine.producer import Producer
 from streamapp.engine.record_batch import Header, Messages, encoded_headers
 from streamapp.engine.store import PARTITION_STATE_KEY
 from streamapp.engine.tombstone import state_headers
-from streamapp.engine.transactional_producer import TransactionalProducer
 from streamapp.scoring.byte_column import ByteColumn
 from streamapp.scoring.verdicts import SourcePartition
 
@@ -172,7 +172,7 @@ class ExactlyOnceLog:
         source: SourcePartition,
         changelog: str,
         transaction_timeout_s: float,
-        new_producer: Callable[..., TransactionalProducer] = TransactionalProducer,
+        new_producer: Callable[..., Producer] = Producer,
         source_id: str = "",
     ) -> None:
         self.attempt = Attempt()
@@ -183,7 +183,7 @@ class ExactlyOnceLog:
         self._source = source
         self._changelog = changelog
         self._new_producer = new_producer
-        self._producer: TransactionalProducer | None = None
+        self._producer: Producer | None = None
         self._outbox: Outbox | None = None
         self._is_begun = False
 

@@ -20,11 +20,11 @@ from confluent_kafka.admin import (
 
 from streamapp.engine.hanging_transactions import StateAheadError, UndecidedWatch, settle
 from streamapp.engine.partition_log import ExactlyOnceLog
+from streamapp.engine.producer import Producer
 from streamapp.engine.record_batch import Message, Messages
 from streamapp.engine.recovery import RecoveryError
 from streamapp.engine.settlement import Topics
 from streamapp.engine.store import PARTITION_STATE_KEY, StateStore, user_key
-from streamapp.engine.transactional_producer import TransactionalProducer
 from streamapp.features.profile import empty_profiles, seal
 from streamapp.kafka.settings import KafkaSettings
 from streamapp.kafka.topics import TopicPlan, ensure_topics
@@ -40,7 +40,7 @@ WRITTEN = ("verdicts", "anomalies", "dlq", "state")
 _VERIFICATION = "transaction.partition.verification.enable"
 
 
-class ForgetfulProducer(TransactionalProducer):
+class ForgetfulProducer(Producer):
     """Doesn't tell the coordinator of some places, which so get no marker: a broker that verifies
     nothing is left with records that hang there, as it is by what loses markers.
 

@@ -17,7 +17,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from streamapp.engine.outbox import LogError
 from streamapp.engine.partition_log import ExactlyOnceLog
 from streamapp.engine.record_batch import Messages
-from streamapp.engine.transactional_producer import TransactionalProducer
+from streamapp.engine.producer import Producer
 from streamapp.kafka.settings import KafkaSettings
 from streamapp.kafka.topics import TopicPlan, ensure_topics
 from streamapp.scoring.verdicts import SourcePartition
@@ -91,7 +91,7 @@ def real(kafka: KafkaSettings, prefix: str, scenario: Callable[[Side], Awaitable
     ensure_topics(kafka, [TopicPlan(name, 1) for name in names], 1)
     options = kafka.aiokafka()
     side = Side(
-        partial(TransactionalProducer, **options), partial(AIOKafkaConsumer, **options), *names
+        partial(Producer, **options), partial(AIOKafkaConsumer, **options), *names
     )
 
     async def bounded() -> None:

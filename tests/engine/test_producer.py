@@ -1,0 +1,82 @@
+"""How long the engine's producer waits for a broker, on a real one."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from streamapp.engine.producer import Producer
+from streamapp.engine.record_batch import Messages, RecordBatch
+from streamapp.kafka.settings import KafkaSettings
+from streamapp.kafka.topics import TopicPlan, ensure_topics
+from tests.engine.running import run_async, until
+from tests.kafka.conftest import Broker
+
+pytestmark = pytest.mark.integration
+
+PARTITIONS = 5
+
+
+@pytest.fixture
+def kafka(kafka_broker: Broker) -> KafkaSettings:
+    """How to reach the session's broker."""
+    return KafkaSettings(bootstrap_servers=kafka_broker.bootstrap_servers)
+
+
+@pytest.fixture
+def topic(kafka: KafkaSettings, topic_prefix: str) -> str:
+    """A topic that no other test uses."""
+    ensure_topics(kafka, [TopicPlan(f"{topic_prefix}out", PARTITIONS)], 1)
+    return f"{topic_prefix}out"
+
+
+class SlowAnswers:
+    """Between a producer and its broker: answers to what was produced come when they may."""
+
+    def __init__(self, producer: Producer) -> None:
+        self.asked = 0
+        self.may_come = asyncio.Event()
+        self._send: Callable[..., Awaitable[Any]] = producer.client.send
+        producer.client.send = self.send
+
+    async def send(self, node: int, request: Any, **options: Any) -> Any:
+        """Pass a request on."""
+        self.asked += 1
+        answer = await self._send(node, request, **options)
+        await self.may_come.wait()
+        return answer
+
+
+async def send(producer: Producer, topic: str, partition: int, value: bytes) -> Any:
+    """Hand over a record; the future of its confirmation."""
+    messages = Messages.of([(b"key", value, ())])
+    batch = RecordBatch([messages], 0, is_transactional=False)
+    return await producer.send_batch(batch, topic, partition=partition)
+
+
+def test_partitions_do_not_wait_for_each_others_answers(kafka: KafkaSettings, topic: str) -> None:
+    """Three requests are on their way, of one partition never two; in the end all has arrived."""
+
+    async def work() -> None:
+        producer = Producer(**kafka.aiokafka(), acks="all", enable_idempotence=True)
+        await producer.start()
+        try:
+            await producer.partitions_for(topic)
+            answers = SlowAnswers(producer)
+            confirmations = []
+            for number, partition in enumerate((0, 0, 1, 2, 3, 4)):
+                sending = asyncio.ensure_future(send(producer, topic, partition, b"%d" % number))
+                confirmations.append(sending)
+                await asyncio.sleep(0.05)
+            await until(lambda: answers.asked == 3)
+            answers.may_come.set()
+            places = [await (await one) for one in confirmations]
+        finally:
+            await producer.stop()
+        assert [(0, 0), (0, 1), (1, 0), (2, 0), (3, 0), (4, 0)] == [
+            (place.partition, place.offset) for place in places
+        ]
+        assert answers.asked < len(places), "what waited for an answer goes with the next request"
+
+    run_async(work())
