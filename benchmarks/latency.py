@@ -144,7 +144,8 @@ def _tell(run: Run, number: int) -> None:
             f"run {number}, {run.process}, {run.guarantee}, {one.window.rate:,}/s, "
             f"{one.isolation}: {figures} ms; "
             f"generator late by up to {behind:.0f} ms, other programs took "
-            f"{one.window.cores['others']:.2f} cores; {one.window.worker or ''}"
+            f"{one.window.cores['others']:.2f} cores, its host {one.window.cores['stolen']:.2f}; "
+            f"{one.window.worker or ''}"
         )
         for pause in one.latency.pauses:
             console.print(f"   over {SLOW_MS:.0f} ms: {pause}")

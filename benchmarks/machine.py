@@ -39,8 +39,9 @@ class Used:
 class Use:
     """What processes have used up to a moment, or between two: CPU seconds, memory, payments.
 
-    others_s: CPU seconds of everything else on the machine. memory_mib: resident, at the end.
-    read_each_s: verdicts read in each whole second in between.
+    others_s: CPU seconds of everything else on the machine. stolen_s: those that its host gave to
+    other machines while this one had use for them. memory_mib: resident, at the end. read_each_s:
+    verdicts read in each whole second in between.
     """
 
     at_s: float
@@ -48,6 +49,7 @@ class Use:
     read: int
     cpu_s: dict[str, float]
     others_s: float
+    stolen_s: float
     memory_mib: dict[str, int]
     read_each_s: tuple[int, ...] = ()
 
@@ -58,6 +60,7 @@ class Use:
             self.read - before.read,
             {name: s - before.cpu_s.get(name, 0.0) for name, s in self.cpu_s.items()},
             self.others_s - before.others_s,
+            self.stolen_s - before.stolen_s,
             self.memory_mib,
         )
 
@@ -66,8 +69,8 @@ class Use:
         return {name: round(s / max(self.read, 1) * 1e6, 2) for name, s in self.cpu_s.items()}
 
     def cores(self) -> dict[str, float]:
-        """CPU seconds a second, by process; `others` is the rest of the machine."""
-        all_s = self.cpu_s | {"others": self.others_s}
+        """CPU seconds a second, by process; `others` is the rest of the machine, `stolen` lost."""
+        all_s = self.cpu_s | {"others": self.others_s, "stolen": self.stolen_s}
         return {name: round(s / self.at_s, 2) for name, s in all_s.items()}
 
     @property
@@ -83,15 +86,17 @@ def usage(pids: Mapping[str, int], sent: int, read: int) -> Use:
         with contextlib.suppress(OSError):
             cpu_s[name] = used(pid).process_s
             memory[name] = memory_mib(pid)
-    others_s = _machine_ticks() / _TICKS_PER_S - sum(cpu_s.values())
-    return Use(time.perf_counter(), sent, read, cpu_s, others_s, memory)
+    busy_s, stolen_s = _machine_s()
+    others_s = busy_s - sum(cpu_s.values())
+    return Use(time.perf_counter(), sent, read, cpu_s, others_s, stolen_s, memory)
 
 
 def used(pid: int) -> Used:
     """CPU used by a process and by the machine, user and system time. Raises OSError."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     process = int(fields[11]) + int(fields[12])  # proc(5): fields 14 and 15, utime and stime
-    return Used(process / _TICKS_PER_S, _machine_ticks() / _TICKS_PER_S)
+    busy_s, _stolen_s = _machine_s()
+    return Used(process / _TICKS_PER_S, busy_s)
 
 
 def used_by_tree(pid: int) -> Used:
@@ -112,11 +117,13 @@ def tree(pid: int) -> list[int]:
     return family
 
 
-def _machine_ticks() -> int:
-    user, nice, system, _idle, _iowait, irq, softirq, *_ = (
-        int(field) for field in Path("/proc/stat").read_text().splitlines()[0].split()[1:]
+def _machine_s() -> tuple[float, float]:
+    """CPU seconds used so far, and stolen: proc(5), the line of all cores."""
+    user, nice, system, _idle, _iowait, irq, softirq, stolen, *_ = (
+        int(field) / _TICKS_PER_S
+        for field in Path("/proc/stat").read_text().splitlines()[0].split()[1:]
     )
-    return user + nice + system + irq + softirq
+    return user + nice + system + irq + softirq, stolen
 
 
 def peak_memory_mib(pid: int) -> int:

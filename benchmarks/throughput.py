@@ -154,7 +154,8 @@ def _medians(runs: list[Run]) -> dict[str, Any]:
             name: median_of([run.cpu_us_per_event[name] for run in runs], float) for name in names
         },
         "cores": {
-            name: median_of([run.cores[name] for run in runs], float) for name in (*names, "others")
+            name: median_of([run.cores[name] for run in runs], float)
+            for name in (*names, "others", "stolen")
         },
         "peak_memory_mib": median_of(runs, lambda run: run.peak_memory_mib),
     }
@@ -165,7 +166,8 @@ def _tell(run: Run, number: int) -> None:
     console.print(
         f"run {number}, {run.guarantee}: {run.events_per_s:,.0f} events/s for {run.seconds:.0f} s, "
         f"lowest {run.events_per_s_lowest:,}; CPU µs/event: {spent}; "
-        f"other programs {run.cores['others']:.2f} cores; {run.worker}"
+        f"other programs {run.cores['others']:.2f} cores, stolen {run.cores['stolen']:.2f}; "
+        f"{run.worker}"
     )
 
 

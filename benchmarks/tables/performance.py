@@ -8,8 +8,8 @@ from typing import Final
 from benchmarks.report import PLOTS, SLOWER_HOST
 from benchmarks.tables.blocks import Results, Rows, Tables, from_results, markdown
 
-#: Less is the benchmark itself.
-_OTHERS_MIN: Final = 0.15
+#: Of cores that went elsewhere; less is the benchmark itself.
+_ELSEWHERE_MIN: Final = 0.15
 
 WORDS: Final = {
     "exactly_once": "exactly once",
@@ -30,12 +30,11 @@ def conditions(results: Results) -> str:
     """The line under a table: how often, for how long, on what."""
     machine, broker = results["machine"], results["broker"]
     often = _often(results) + _lasting(results["settings"].get("seconds"))
-    others = _others(results)
-    busy = f" Other programs took {others:.1f} cores meanwhile." if others > _OTHERS_MIN else ""
+    partitions = results["settings"]["partitions"]
     return (
         f"{often}; {broker['kind'].title()} {broker['version']} on the same {machine['cores']} "
         f"cores ({machine['cpu']}, {machine['memory_gib']} GiB), Python "
-        f"{results['versions']['python']}, {results['settings']['partitions']} partitions.{busy}"
+        f"{results['versions']['python']}, {partitions} partitions.{_elsewhere(results)}"
     )
 
 
@@ -56,13 +55,19 @@ def _lasting(seconds: float | dict[str, float] | None) -> str:
     return f" of {seconds:g} s"
 
 
-def _others(results: Results) -> float:
-    """Cores that neither broker, worker, generator nor reader took: median over what is known."""
+def _elsewhere(results: Results) -> str:
+    """Where cores went that neither broker, worker, generator nor reader took: medians."""
     runs = results["runs"]
-    found = [one["cores"]["others"] for one in runs if "cores" in one]
-    found += [one["full"]["cores_others"] for one in runs if "full" in one]
-    found += [one["window"]["cores"]["others"] for run in runs for one in run.get("paced", [])]
-    return statistics.median(found) if found else 0.0
+    cores = [one["cores"] for one in runs if "cores" in one]
+    cores += [one["window"]["cores"] for run in runs for one in run.get("paced", [])]
+    others = [one["others"] for one in cores]
+    others += [one["full"]["cores_others"] for one in runs if "full" in one]
+    stolen = [one["stolen"] for one in cores if "stolen" in one]  # not told by older results
+    return "".join(
+        f" {who} took {statistics.median(found):.1f} cores meanwhile."
+        for who, found in (("Other programs", others), ("The machine's host", stolen))
+        if found and statistics.median(found) > _ELSEWHERE_MIN
+    )
 
 
 def throughput(results: Results) -> Rows:

@@ -3,7 +3,7 @@
 import subprocess
 from pathlib import Path
 
-from benchmarks.machine import commit_of
+from benchmarks.machine import Use, commit_of
 
 
 def test_only_code_makes_a_commit_dirty(tmp_path: Path) -> None:
@@ -30,3 +30,10 @@ def test_only_code_makes_a_commit_dirty(tmp_path: Path) -> None:
         (tmp_path / name).write_text("after")
         assert f"{clean}-dirty" == commit_of(tmp_path / "benchmarks")
         (tmp_path / name).write_text("before")
+
+
+def test_what_a_host_took_stands_beside_what_was_used() -> None:
+    """Between two moments, as cores."""
+    before = Use(10.0, 0, 0, {"worker": 1.0}, 0.5, 2.0, {})
+    after = Use(14.0, 9, 9, {"worker": 3.0}, 0.5, 4.0, {})
+    assert {"worker": 0.5, "others": 0.0, "stolen": 0.5} == (after - before).cores()

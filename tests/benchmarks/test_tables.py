@@ -8,7 +8,7 @@ import pytest
 from benchmarks.tables.blocks import filled
 from benchmarks.tables.campaigns import crash, stress
 from benchmarks.tables.pages import PAGES
-from benchmarks.tables.performance import latency
+from benchmarks.tables.performance import conditions, latency
 from tests.crash.campaign import RowResult
 from tests.crash.checker import Findings
 from tests.crash.fleet import Stop
@@ -44,6 +44,27 @@ def test_a_relay_stands_below_what_it_is_measured_beside() -> None:
     shown = [line[0] for line in latency({"medians": [one], "relay": [one]})]
     assert ["", "exactly once", "relay, exactly once"] == shown
     assert 2 == len(latency({"medians": [one]}))
+
+
+def test_cores_that_went_elsewhere_are_told_below_a_table() -> None:
+    """To programs beside the measured ones, or to the host's other machines; a little is not."""
+    conditions_of = {
+        "settings": {"runs": 3, "partitions": 4},
+        "broker": {"kind": "kafka", "version": "4"},
+        "machine": {"cores": 2, "cpu": "some", "memory_gib": 8},
+        "versions": {"python": "3"},
+    }
+
+    def below(*cores: dict[str, float]) -> str:
+        runs = [{"paced": [{"window": {"cores": one}}]} for one in cores]
+        return conditions(conditions_of | {"runs": runs}).partition("4 partitions.")[2]
+
+    assert not below({"others": 0.1})
+    assert not below({"others": 0.1, "stolen": 0.1})
+    assert " The machine's host took 0.4 cores meanwhile." == below(
+        *({"others": 0.0, "stolen": stolen} for stolen in (0.0, 0.9, 0.4))
+    )
+    assert " Other programs took 0.2 cores meanwhile." == below({"others": 0.2, "stolen": 0.0})
 
 
 def test_each_row_of_a_crash_campaign_has_its_line() -> None:

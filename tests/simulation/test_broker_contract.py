@@ -16,8 +16,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from streamapp.engine.outbox import LogError
 from streamapp.engine.partition_log import ExactlyOnceLog
-from streamapp.engine.record_batch import Messages
 from streamapp.engine.producer import Producer
+from streamapp.engine.record_batch import Messages
 from streamapp.kafka.settings import KafkaSettings
 from streamapp.kafka.topics import TopicPlan, ensure_topics
 from streamapp.scoring.verdicts import SourcePartition
@@ -90,9 +90,7 @@ def real(kafka: KafkaSettings, prefix: str, scenario: Callable[[Side], Awaitable
     names = (f"{prefix}in", f"{prefix}out", f"{prefix}state")
     ensure_topics(kafka, [TopicPlan(name, 1) for name in names], 1)
     options = kafka.aiokafka()
-    side = Side(
-        partial(Producer, **options), partial(AIOKafkaConsumer, **options), *names
-    )
+    side = Side(partial(Producer, **options), partial(AIOKafkaConsumer, **options), *names)
 
     async def bounded() -> None:
         await asyncio.wait_for(scenario(side), DEADLINE_S)
