@@ -1,7 +1,7 @@
 """How long the engine's producer waits for a broker, on a real one."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
@@ -55,28 +55,39 @@ async def send(producer: Producer, topic: str, partition: int, value: bytes) -> 
     return await producer.send_batch(batch, topic, partition=partition)
 
 
+async def sent(
+    kafka: KafkaSettings, topic: str, values: Sequence[tuple[int, bytes]], requests: int
+) -> list[tuple[int, int]]:
+    """Where records went that were handed over one by one; so many requests wait for an answer."""
+    producer = Producer(**kafka.aiokafka(), acks="all", enable_idempotence=True)
+    await producer.start()
+    try:
+        await producer.partitions_for(topic)
+        answers, confirmations = SlowAnswers(producer), []
+        for partition, value in values:
+            sending = asyncio.ensure_future(send(producer, topic, partition, value))
+            confirmations.append(sending)
+            await asyncio.sleep(0.05)
+        await until(lambda: answers.asked == requests)
+        answers.may_come.set()
+        places = [await (await one) for one in confirmations]
+    finally:
+        await producer.stop()
+    assert answers.asked < len(places), "what waited for an answer goes with the next request"
+    return [(place.partition, place.offset) for place in places]
+
+
 def test_partitions_do_not_wait_for_each_others_answers(kafka: KafkaSettings, topic: str) -> None:
     """Three requests are on their way, of one partition never two; in the end all has arrived."""
+    values = [(partition, b"value") for partition in (0, 0, 1, 2, 3, 4)]
+    places = run_async(sent(kafka, topic, values, requests=3))
+    assert [(0, 0), (0, 1), (1, 0), (2, 0), (3, 0), (4, 0)] == places
 
-    async def work() -> None:
-        producer = Producer(**kafka.aiokafka(), acks="all", enable_idempotence=True)
-        await producer.start()
-        try:
-            await producer.partitions_for(topic)
-            answers = SlowAnswers(producer)
-            confirmations = []
-            for number, partition in enumerate((0, 0, 1, 2, 3, 4)):
-                sending = asyncio.ensure_future(send(producer, topic, partition, b"%d" % number))
-                confirmations.append(sending)
-                await asyncio.sleep(0.05)
-            await until(lambda: answers.asked == 3)
-            answers.may_come.set()
-            places = [await (await one) for one in confirmations]
-        finally:
-            await producer.stop()
-        assert [(0, 0), (0, 1), (1, 0), (2, 0), (3, 0), (4, 0)] == [
-            (place.partition, place.offset) for place in places
-        ]
-        assert answers.asked < len(places), "what waited for an answer goes with the next request"
 
-    run_async(work())
+def test_what_comes_while_much_is_under_way_is_sent_together(
+    kafka: KafkaSettings, topic: str
+) -> None:
+    """One request at a time then."""
+    values = [(0, bytes(600_000)), (1, b"value"), (2, b"value")]
+    places = run_async(sent(kafka, topic, values, requests=1))
+    assert [(0, 0), (1, 0), (2, 0)] == places
