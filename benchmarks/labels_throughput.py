@@ -24,7 +24,7 @@ from benchmarks.labels import model_with_labels
 from benchmarks.report import conditions, console, median_of, table, write
 from benchmarks.stand import Stand
 from benchmarks.tables import performance
-from benchmarks.throughput import Run, measure
+from benchmarks.throughput import WORKERS, Run, measure
 from streamapp.scoring.artifact import ModelArtifact, save
 
 TRAINING_ROWS: Final = 100_000
@@ -91,7 +91,7 @@ def _ways(fed: ModelArtifact, directory: Path) -> dict[str, dict[str, str]]:
 def _medians(runs: list[Run]) -> dict[str, Any]:
     return {
         "events_per_s": median_of(runs, lambda run: run.events_per_s),
-        "worker_us_per_event": median_of(runs, lambda run: run.cpu_us_per_event["worker0"]),
+        "worker_us_per_event": median_of(runs, lambda run: run.cpu_us_per_event[WORKERS]),
         "anomaly_share": median_of(runs, lambda run: run.worker.anomaly_share),
         "batch_records": median_of(runs, lambda run: run.worker.batch_records),
     }

@@ -30,7 +30,7 @@ _TITLES: Final = {
     "read_uncommitted": "uncommitted",
 }
 _PROCESSES: Final = {
-    "worker0": ("worker", _BLUE),
+    "workers": ("worker", _BLUE),
     "broker": ("broker", _ORANGE),
     "generator": ("generator", _GREY),
     "read_committed": ("reader", "#c9d1d9"),

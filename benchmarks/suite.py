@@ -26,13 +26,15 @@ from benchmarks.stand import Stand
 QUICK_RESULTS: Final = Path(".streamapp/bench")
 
 _WHOLE: Final[dict[str, Callable[..., None]]] = {
-    "throughput": partial(throughput.main, at_least_once_seconds=6.0),
+    "throughput": partial(throughput.main, seconds=12.0, at_least_once_seconds=6.0),
+    "throughput_workers": partial(throughput.main, workers=2, at_least_once_seconds=6.0),
     "latency": partial(latency.main, seconds=2.0),
     "restart": restart.main,
     "scale": partial(scale.main, seconds=1.0),
 }
 _QUICK: Final[dict[str, Callable[..., None]]] = {
     "throughput": partial(throughput.main, quick=True),
+    "throughput_workers": partial(throughput.main, workers=2, quick=True),
     "latency": partial(latency.main, quick=True),
     "restart": partial(restart.main, quick=True),
     "scale": partial(scale.main, quick=True),

@@ -1,10 +1,10 @@
-"""Sustained throughput of one worker, both guarantees in turn, everything on the same cores.
+"""Sustained throughput of a worker or more, both guarantees in turn, all on the same cores.
 
-    python -m benchmarks.throughput [--quick] [--runs 5] [--seconds 60]
+    python -m benchmarks.throughput [--quick] [--workers 2] [--runs 5] [--seconds 60]
     python -m benchmarks.throughput --users 1000000 --skew 1.0 --guarantee exactly_once
 
 A generator keeps 100,000 payments ahead of the reader (or sends at --rate, or has sent --backlog of
-them before the worker starts), a reader reads all verdicts as a sink would, and clock and CPU
+them before a worker starts), a reader reads all verdicts as a sink would, and clock and CPU
 account run over the seconds in between, start-up and the first two seconds left out. Each run ends
 with the check that there is one verdict for each payment. docs/performance.md says more.
 """
@@ -32,13 +32,16 @@ from benchmarks.worker_metrics import Inside
 
 #: More than any worker here scores in a second: so many payments are made ready.
 _PER_S_MAX = 80_000
-_PROCESSES = ("worker0", "broker", "generator", "read_committed")
+#: What the CPU time of all workers together is called.
+WORKERS = "workers"
+_PROCESSES = (WORKERS, "broker", "generator", "read_committed")
 
 
 class Run(msgspec.Struct, frozen=True):
-    """One worker for so many seconds. cores: CPU seconds a second; peak_memory_mib: the worker's.
+    """The workers for so many seconds. cores: CPU seconds a second, by process, workers as one.
 
-    events_per_s_lowest: of any whole second.
+    events_per_s_lowest: of any whole second. peak_memory_mib: of all workers. worker: the first
+    one's own account.
     """
 
     guarantee: str
@@ -59,6 +62,7 @@ def main(
     runs: Annotated[int, typer.Option(min=1, max=20, help="Of each, alternating.")] = 5,
     seconds: Annotated[float, typer.Option(min=1, help="Of each exactly-once run.")] = 60.0,
     at_least_once_seconds: Annotated[float, typer.Option(min=1, help="Of the others.")] = 20.0,
+    workers: Annotated[int, typer.Option(min=1, max=4, help="Started before the payments.")] = 1,
     users: Annotated[int, typer.Option(min=160, help="Who pay.")] = 10_000,
     skew: Annotated[float, typer.Option(min=0, help="Zipf's exponent; 0: all alike.")] = 0.8,
     hot_share: Annotated[float, typer.Option(min=0, max=1, help="Of one user.")] = 0.0,
@@ -85,11 +89,15 @@ def main(
                     found.append(_measure_backlog(stand, prefix, one, crowd, backlog))
                 else:
                     worker = {"guarantee": one}
-                    found.append(measure(stand, prefix, worker, crowd, rate, lasting[one]))
+                    found.append(
+                        measure(stand, prefix, worker, crowd, rate, lasting[one], workers)
+                    )
                 _tell(found[-1], number)
     settings = {"runs": runs, "seconds": lasting, "crowd": crowd, "rate": rate, "backlog": backlog}
+    settings["workers"] = 1 if backlog else workers
     medians = {one: _medians([run for run in found if run.guarantee == one]) for one in guarantee}
-    report = write("throughput", {"medians": medians, "runs": found}, settings, stand, output)
+    name = "throughput" if settings["workers"] == 1 else "throughput_workers"
+    report = write(name, {"medians": medians, "runs": found}, settings, stand, output)
     title = "Sustained throughput; CPU µs per event (and cores) of each process"
     table(title, conditions(stand, runs), performance.throughput(report))
 
@@ -101,17 +109,19 @@ def measure(
     crowd: Crowd,
     rate: float,
     seconds: float,
+    workers: int = 1,
 ) -> Run:
-    """One worker with these settings, its guarantee among them; rate 0: all it takes."""
+    """Workers with these settings, their guarantee among them; rate 0: all they take."""
     per_s = rate or _PER_S_MAX
     with stand.session(
         prefix,
         crowd=crowd,
         rows_max=int((seconds + SKIP_S) * per_s),
         stamped=False,
+        workers=workers,
         settings=settings,
     ) as session:
-        session.warm_up()
+        session.await_ready(workers)
         before = worker_metrics.read(session.port())
         _, used = session.send(rate=rate, seconds=seconds + SKIP_S, skip_s=SKIP_S)
         return _figures(session, settings["guarantee"], used, before)
@@ -137,12 +147,24 @@ def _figures(session: Session, guarantee: str, used: Use, before: dict[str, floa
         events_per_s=round(used.per_s, 1),
         events_per_s_lowest=min(used.read_each_s, default=0),
         each_s=used.read_each_s,
-        cpu_us_per_event=used.per_event_us(),
-        cores=used.cores(),
+        cpu_us_per_event=_workers_as_one(used.per_event_us()),
+        cores=_workers_as_one(used.cores()),
         memory_mib=used.memory_mib,
-        peak_memory_mib=peak_memory_mib(session.pids()["worker0"]),
+        peak_memory_mib=sum(
+            peak_memory_mib(pid) for name, pid in session.pids().items() if _is_worker(name)
+        ),
         worker=worker_metrics.between(before, worker_metrics.read(session.port())),
     )
+
+
+def _is_worker(process: str) -> bool:
+    return process.startswith("worker")
+
+
+def _workers_as_one(spent: Mapping[str, float]) -> dict[str, float]:
+    of_all = sum(one for process, one in spent.items() if _is_worker(process))
+    others = {process: one for process, one in spent.items() if not _is_worker(process)}
+    return {WORKERS: round(of_all, 2), **others}
 
 
 def _medians(runs: list[Run]) -> dict[str, Any]:

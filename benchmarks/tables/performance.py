@@ -73,13 +73,13 @@ def _elsewhere(results: Results) -> str:
 def throughput(results: Results) -> Rows:
     """CPU time of each process for an event, and the cores it took."""
     rows: Rows = [
-        ("", "events/s", "slowest second", "worker", "broker", "generator", "reader", "MiB"),
+        ("", "events/s", "slowest second", "workers", "broker", "generator", "reader", "MiB"),
     ]
     for guarantee, one in results["medians"].items():
         spent, cores = one["cpu_us_per_event"], one["cores"]
         processes = [
             f"{spent[name]:.1f} µs ({cores[name]:.2f})" if name in spent else ""
-            for name in ("worker0", "broker", "generator", "read_committed")
+            for name in ("workers", "broker", "generator", "read_committed")
         ]
         rows.append(
             (
@@ -250,6 +250,7 @@ _ROWS: Final[dict[str, Callable[[Results], Rows]]] = {
     "latency": latency,
     "latency_long": latency,
     "throughput_slower": throughput,
+    "throughput_workers": throughput,
     "latency_slower": latency,
     "exactly_once": exactly_once,
     "exactly_once_latency": exactly_once_latency,

@@ -57,14 +57,16 @@ def _throughput(report: Results) -> Line:
     settings, each = report["settings"], report["medians"]
     figures = [
         f"{words} {one['events_per_s']:,.0f} events/s ({settings['runs']} runs of "
-        f"{settings['seconds'][guarantee]:.0f} s), {one['cpu_us_per_event']['worker0']:.1f} µs of "
-        f"the worker's CPU an event, {one['cpu_us_per_event']['broker']:.1f} of the broker's, "
+        f"{settings['seconds'][guarantee]:.0f} s), {one['cpu_us_per_event']['workers']:.1f} µs of "
+        f"worker CPU an event, {one['cpu_us_per_event']['broker']:.1f} of the broker's, "
         f"{one['peak_memory_mib']} MiB"
         for guarantee, words in _GUARANTEES
         for one in [each[guarantee]]
     ]
+    workers = settings.get("workers", 1)
     return (
-        f"one worker under a full topic, everything on, {settings['crowd']['users']:,} users, "
+        f"{'one worker' if workers == 1 else f'{workers} workers'} under a full topic, "
+        f"everything on, {settings['crowd']['users']:,} users, "
         f"generator and a committed reader beside it, {report['machine']['cpu']}",
         "; ".join(figures),
     )
@@ -147,6 +149,7 @@ _LINES: Final[tuple[tuple[str, Callable[[Results], Line]], ...]] = (
     ("throughput", _throughput),
     ("latency", _latency),
     (f"{SLOWER_HOST}/throughput", _throughput),
+    ("throughput_workers", _throughput),
     (f"{SLOWER_HOST}/latency", _latency),
     ("restart", _restart),
     ("peers", _peers),
