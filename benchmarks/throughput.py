@@ -89,9 +89,7 @@ def main(
                     found.append(_measure_backlog(stand, prefix, one, crowd, backlog))
                 else:
                     worker = {"guarantee": one}
-                    found.append(
-                        measure(stand, prefix, worker, crowd, rate, lasting[one], workers)
-                    )
+                    found.append(measure(stand, prefix, worker, crowd, rate, lasting[one], workers))
                 _tell(found[-1], number)
     settings = {"runs": runs, "seconds": lasting, "crowd": crowd, "rate": rate, "backlog": backlog}
     settings["workers"] = 1 if backlog else workers
@@ -147,8 +145,8 @@ def _figures(session: Session, guarantee: str, used: Use, before: dict[str, floa
         events_per_s=round(used.per_s, 1),
         events_per_s_lowest=min(used.read_each_s, default=0),
         each_s=used.read_each_s,
-        cpu_us_per_event=_workers_as_one(used.per_event_us()),
-        cores=_workers_as_one(used.cores()),
+        cpu_us_per_event=workers_as_one(used.per_event_us()),
+        cores=workers_as_one(used.cores()),
         memory_mib=used.memory_mib,
         peak_memory_mib=sum(
             peak_memory_mib(pid) for name, pid in session.pids().items() if _is_worker(name)
@@ -161,7 +159,8 @@ def _is_worker(process: str) -> bool:
     return process.startswith("worker")
 
 
-def _workers_as_one(spent: Mapping[str, float]) -> dict[str, float]:
+def workers_as_one(spent: Mapping[str, float]) -> dict[str, float]:
+    """CPU time by process, that of all workers under one name."""
     of_all = sum(one for process, one in spent.items() if _is_worker(process))
     others = {process: one for process, one in spent.items() if not _is_worker(process)}
     return {WORKERS: round(of_all, 2), **others}
