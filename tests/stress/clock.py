@@ -73,10 +73,11 @@ def _hours_off(worker: WorkerProcess) -> float:
 
 def _await_scored(worker: WorkerProcess, more: int) -> None:
     before = worker.metrics()["streamapp_transactions_total"]
-    assert wait_until(
+    is_scored = wait_until(
         lambda: (
             worker.metrics()["streamapp_transactions_total"] >= before + more or not worker.is_alive
         ),
         _TIMEOUT_S,
     )
+    assert is_scored, worker.log.read_text()[-4000:]
     assert worker.is_alive, worker.log.read_text()[-2000:]
