@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from aiokafka import AIOKafkaProducer
 
 from streamapp.engine import metrics
 from streamapp.engine.dead_letter_limit import DeadLetterLimit, DeadLetterLimitError
@@ -24,6 +23,7 @@ from streamapp.engine.partition_log import (
     PartitionLog,
     started_producer,
 )
+from streamapp.engine.producer import Producer
 from streamapp.engine.profile_table import ProfileTable
 from streamapp.engine.recovery import (
     RecoveryError,
@@ -62,7 +62,7 @@ class Engine:
         self._changelog = changelog
         self._client = client
         self._outside = outside or Outside()
-        self._producer: AIOKafkaProducer | None = None
+        self._producer: Producer | None = None
         self._tasks: dict[int, PartitionTask] = {}
         self._present = Origin(changelog)
         self._watch = self._new_watch()

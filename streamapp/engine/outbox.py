@@ -7,17 +7,14 @@ that: scoring goes on while the broker answers.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from aiokafka import AIOKafkaProducer
 from aiokafka.errors import IllegalOperation, KafkaError
 
+from streamapp.engine.producer import BATCH_BYTES, Producer
 from streamapp.engine.record_batch import Messages, RecordBatch, batched
-
-#: A batch is sent before it grows past this: a broker's default limit is 1,048,588 bytes.
-BATCH_BYTES: Final = 1_000_000
 
 #: One record may be larger: a refused message of the broker's largest size, with our headers.
 #: Topics that take such records are created with this limit.
@@ -78,7 +75,7 @@ class Outbox:
 
     def __init__(
         self,
-        producer: AIOKafkaProducer,
+        producer: Producer,
         partition: int,
         *,
         is_transactional: bool,
@@ -177,21 +174,30 @@ class Outbox:
     async def send(self, topic: str, blocks: Sequence[Messages]) -> Sent:
         """Send at once in as few record batches as size allows; where the last one went."""
         sent = None
-        for batch in batched(blocks, BATCH_BYTES):
+        for batch in self._batches(blocks):
             sent = await self._send_batch(topic, batch)
             self._unconfirmed.append(sent.confirmation)
         assert sent is not None, "there are messages"
         return sent
 
+    def _batches(self, blocks: Sequence[Messages]) -> Iterator[RecordBatch]:
+        for together in batched(blocks, self._producer.plain_batch_bytes):
+            batch = self._batch(together)
+            if batch.is_within(BATCH_BYTES):
+                yield batch
+            else:  # compression has made too little of it
+                yield from map(self._batch, batched(together, BATCH_BYTES))
+
+    def _batch(self, blocks: Sequence[Messages]) -> RecordBatch:
+        now_ms = int(time.time() * 1000)
+        return RecordBatch(blocks, now_ms, is_transactional=self._is_transactional)
+
     async def send_whole(self, topic: str, messages: Messages) -> Sent:
         """Send as one record batch, which Kafka stores whole or not at all; confirmed by itself."""
-        return await self._send_batch(topic, [messages])
+        return await self._send_batch(topic, self._batch([messages]))
 
-    async def _send_batch(self, topic: str, blocks: Sequence[Messages]) -> Sent:
-        batch = RecordBatch(
-            blocks, int(time.time() * 1000), is_transactional=self._is_transactional
-        )
-        if batch.size() > RECORD_BYTES_MAX:
+    async def _send_batch(self, topic: str, batch: RecordBatch) -> Sent:
+        if not batch.is_within(RECORD_BYTES_MAX):
             raise LogError(f"a record batch for {topic} is over {RECORD_BYTES_MAX} bytes")
         partition = self._partition
         future = await answered(self._producer.send_batch, batch, topic, partition=partition)

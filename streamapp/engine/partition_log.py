@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import numpy as np
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import IncompatibleBrokerVersion
 
 from streamapp.engine import metrics
@@ -97,8 +97,8 @@ def producer_options(client: Mapping[str, Any]) -> dict[str, Any]:
 
 
 async def started_producer(
-    new_producer: Callable[..., AIOKafkaProducer], client: Mapping[str, Any]
-) -> AIOKafkaProducer:
+    new_producer: Callable[..., Producer], client: Mapping[str, Any]
+) -> Producer:
     """A producer without transactions; idempotent where the broker knows how."""
     producer = new_producer(**producer_options(client))
     try:
@@ -119,7 +119,7 @@ class AtLeastOnceLog:
     is_fenced = False
 
     def __init__(
-        self, producer: AIOKafkaProducer, partition: int, changelog: str, source_id: str = ""
+        self, producer: Producer, partition: int, changelog: str, source_id: str = ""
     ) -> None:
         self.attempt = Attempt()
         self._outbox = Outbox(producer, partition, is_transactional=False)

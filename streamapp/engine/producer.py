@@ -28,12 +28,29 @@ _MARKERS_WAIT_S: Final = 0.004
 _REQUESTS_MAX: Final = 3
 _LITTLE_BYTES: Final = 512 * 1024
 
+#: As much is stored of one batch: a broker's default limit is 1,048,588 bytes.
+BATCH_BYTES: Final = 1_000_000
+#: As much goes in one before compression: a topic's partition takes one a round trip, and under
+#: load each trip waits for batches that are scored. To compress more would hold those up.
+PLAIN_BATCH_BYTES: Final = 4_000_000
+
 
 class Producer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka has no types
-    """A producer of `RecordBatch`es whose `begin_transaction` names partitions beforehand."""
+    """A producer of `RecordBatch`es whose `begin_transaction` names partitions beforehand.
 
-    def __init__(self, *, transactional_id: str | None = None, **options: Any) -> None:
+    plain_batch_bytes: of a batch before compression; no more than BATCH_BYTES where topics don't
+    keep batches as they come.
+    """
+
+    def __init__(
+        self,
+        *,
+        transactional_id: str | None = None,
+        plain_batch_bytes: int = PLAIN_BATCH_BYTES,
+        **options: Any,
+    ) -> None:
         super().__init__(transactional_id=transactional_id, **options)
+        self.plain_batch_bytes = plain_batch_bytes
         sender.BACKOFF_OVERRIDE = _MARKERS_WAIT_S
         # A broker refuses what is new to a transaction while it asks the coordinator about another.
         self._busy = BusyBrokers(_REQUESTS_MAX if transactional_id is None else 1)

@@ -159,7 +159,6 @@ class RecordBatch:
         self._timestamp_ms = timestamp_ms
         self._attributes = _TRANSACTIONAL if is_transactional else 0
         self._producer = (-1, -1, -1)
-        self._built: bytes | None = None
 
     def record_count(self) -> int:
         """Records of it."""
@@ -168,6 +167,10 @@ class RecordBatch:
     def size(self) -> int:
         """Bytes of it before compression, or a few more."""
         return _HEADER_BYTES + sum(block.size for block in self.blocks)
+
+    def is_within(self, bytes_max: int) -> bool:
+        """Whether a broker with this limit takes it: what counts is what it stores."""
+        return self.size() <= bytes_max or _HEADER_BYTES + len(self._body[0]) <= bytes_max
 
     def closed(self) -> bool:
         """Nothing can be added to it."""
@@ -180,23 +183,23 @@ class RecordBatch:
         self._producer = (producer_id, epoch, sequence)
 
     def _build(self) -> bytes:
-        if self._built is None:
-            self._built = self._bytes()
-        return self._built
-
-    def _bytes(self) -> bytes:
-        records = self._records()
-        compressed = _compressor.compress(records.data)
-        is_smaller = len(compressed) < len(records)
-        body: Any = compressed if is_smaller else records.tobytes()
+        body, compression = self._body
         count, time_ms = self.record_count(), self._timestamp_ms
-        attributes = self._attributes | (_ZSTD if is_smaller else 0)
+        attributes = self._attributes | compression
         signed = (
             _AFTER_CRC.pack(attributes, count - 1, time_ms, time_ms, *self._producer, count) + body
         )
         length = _HEADER_BYTES - _LENGTH_FROM + len(body)
         start = _BEFORE_CRC.pack(0, length, 0, _MAGIC)
         return bytes(start + _CRC.pack(calc_crc32c(signed)) + signed)
+
+    @cached_property
+    def _body(self) -> tuple[bytes, int]:
+        """The records as they are stored, and the attribute that says how."""
+        records = self._records()
+        compressed = _compressor.compress(records.data)
+        is_smaller = len(compressed) < len(records)
+        return (compressed, _ZSTD) if is_smaller else (records.tobytes(), 0)
 
     def _records(self) -> NDArray[np.uint8]:
         out = np.empty(self.size(), np.uint8)

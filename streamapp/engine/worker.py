@@ -5,6 +5,7 @@ import contextlib
 import os
 import signal
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import faust
@@ -21,6 +22,7 @@ from streamapp.engine.memory import keep_freed_memory
 from streamapp.engine.outside import Outside
 from streamapp.engine.partition import OutputTopics, Scorer
 from streamapp.engine.partition_log import whole_profiles_max
+from streamapp.engine.producer import BATCH_BYTES, PLAIN_BATCH_BYTES, Producer
 from streamapp.engine.questions import Questions
 from streamapp.engine.risk_versions import RiskVersions
 from streamapp.engine.settings import WorkerSettings
@@ -28,7 +30,7 @@ from streamapp.engine.severity_cutoffs import OfferedCutoffs
 from streamapp.engine.warm_up import warm_up
 from streamapp.kafka.settings import KafkaSettings, TopicSettings
 from streamapp.kafka.topic_ids import TopicIds
-from streamapp.kafka.topics import ensure_topics, worker_topics
+from streamapp.kafka.topics import ensure_topics, keep_batches, worker_topics
 from streamapp.scoring.artifact import MANIFEST, ModelArtifact
 from streamapp.scoring.default_model import default_model_dir
 from streamapp.scoring.half_space_trees import state_bytes
@@ -71,7 +73,7 @@ def run(plan: WorkerPlan) -> int:
     keep_freed_memory()
     _show_model(plan)
     warm_up(plan.model)
-    return asyncio.run(_run(settled))
+    return asyncio.run(_run(settled, _plain_batch_bytes(plan)))
 
 
 async def _settled(plan: WorkerPlan) -> WorkerPlan:
@@ -81,13 +83,22 @@ async def _settled(plan: WorkerPlan) -> WorkerPlan:
     return replace(plan, settings=plan.settings.model_copy(update={"guarantee": guarantee}))
 
 
+def _plain_batch_bytes(plan: WorkerPlan) -> int:
+    """Of a batch of ours: what a topic compresses anew, or not at all, may grow."""
+    written = [plan.topics.name(role) for role in ("verdicts", "anomalies", "dead_letters")]
+    is_kept = keep_batches(plan.kafka, [*written, plan.changelog])
+    return PLAIN_BATCH_BYTES if is_kept else BATCH_BYTES
+
+
 def _show_model(plan: WorkerPlan) -> None:
     metrics.MODEL_INFO.labels(plan.model.version).set(1)
     manifest = (plan.settings.model_dir or default_model_dir()) / MANIFEST
     metrics.MODEL_WRITTEN.set(manifest.stat().st_mtime)
 
 
-def _engine(plan: WorkerPlan, versions: RiskVersions, cutoffs: OfferedCutoffs) -> Engine:
+def _engine(
+    plan: WorkerPlan, versions: RiskVersions, cutoffs: OfferedCutoffs, plain_batch_bytes: int
+) -> Engine:
     topics = plan.topics
     names = OutputTopics(
         topics.name("verdicts"), topics.name("anomalies"), topics.name("dead_letters")
@@ -105,14 +116,15 @@ def _engine(plan: WorkerPlan, versions: RiskVersions, cutoffs: OfferedCutoffs) -
         )
     scorer = Scorer(plan.model, policy, names, profiles_max, plan.tracer, versions, cutoffs)
     source = topics.name("transactions")
-    outside = Outside(topic_ids=TopicIds(plan.kafka))
+    producer = partial(Producer, plain_batch_bytes=plain_batch_bytes)
+    outside = Outside(producer=producer, topic_ids=TopicIds(plan.kafka))
     return Engine(plan.settings, scorer, source, plan.changelog, plan.kafka.aiokafka(), outside)
 
 
-async def _run(plan: WorkerPlan) -> int:
+async def _run(plan: WorkerPlan, plain_batch_bytes: int) -> int:
     plan.settings.state_dir.mkdir(parents=True, exist_ok=True)
     versions, cutoffs = RiskVersions(plan.settings.risk_windows_dir), OfferedCutoffs()
-    engine = _engine(plan, versions, cutoffs)
+    engine = _engine(plan, versions, cutoffs, plain_batch_bytes)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

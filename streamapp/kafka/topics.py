@@ -96,6 +96,12 @@ def topic_configs(kafka: KafkaSettings, names: Sequence[str]) -> dict[str, dict[
     return found
 
 
+def keep_batches(kafka: KafkaSettings, names: Sequence[str]) -> bool:
+    """Whether record batches stay as they come: none of the topics has its broker compress anew."""
+    configs = topic_configs(kafka, names)
+    return all(configs.get(name, {}).get("compression.type") == "producer" for name in names)
+
+
 def _partition_counts(admin: AdminClient, kafka: KafkaSettings) -> dict[str, int]:
     try:
         topics = admin.list_topics(timeout=ANSWER_TIMEOUT_S).topics

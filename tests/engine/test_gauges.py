@@ -12,6 +12,7 @@ from streamapp.engine.batch_histogram import BatchHistogram
 from streamapp.engine.gauges import Gauges
 from streamapp.engine.outbox import LogError
 from streamapp.engine.partition_log import ExactlyOnceLog
+from streamapp.engine.producer import PLAIN_BATCH_BYTES
 from streamapp.scoring.verdicts import SourcePartition
 from tests.engine.running import run_async
 
@@ -89,6 +90,8 @@ def test_many_values_count_as_one_by_one() -> None:
 
 class _Producer:
     """Takes what it is given; commits fail."""
+
+    plain_batch_bytes = PLAIN_BATCH_BYTES
 
     def __init__(self, **_options: Any) -> None:
         self.start = self.stop = self.begin_transaction = self.abort_transaction = self._done

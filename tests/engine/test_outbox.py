@@ -1,6 +1,7 @@
 """What an outbox sends when: merged, in order, cut where it is told, and never too much waiting."""
 
 import asyncio
+import random
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -8,7 +9,13 @@ import pytest
 from aiokafka.errors import KafkaError
 
 from streamapp.engine import outbox as outbox_module
-from streamapp.engine.outbox import LogError, Outbox, confirm
+from streamapp.engine.outbox import (
+    RECORD_BYTES_MAX,
+    LogError,
+    Outbox,
+    confirm,
+)
+from streamapp.engine.producer import BATCH_BYTES, PLAIN_BATCH_BYTES
 from streamapp.engine.record_batch import Message, Messages, RecordBatch
 from tests.engine.running import run_async, until
 from tests.engine.unpacking import unpacked
@@ -23,8 +30,11 @@ class Place(NamedTuple):
 class Producer:
     """Takes batches and confirms them when it is told to."""
 
+    plain_batch_bytes = PLAIN_BATCH_BYTES
+
     def __init__(self) -> None:
         self.sent: list[tuple[str, list[bytes | None]]] = []
+        self.batches: list[RecordBatch] = []
         self.confirmations: list[asyncio.Future[Place]] = []
 
     async def send_batch(
@@ -33,6 +43,7 @@ class Producer:
         """Take a batch."""
         assert 3 == partition
         await asyncio.sleep(0)
+        self.batches.append(batch)
         self.sent.append((topic, [value for _, value, _ in unpacked(batch.blocks)]))
         self.confirmations.append(asyncio.get_running_loop().create_future())
         return self.confirmations[-1]
@@ -125,6 +136,39 @@ def test_scoring_waits_while_too_much_waits(monkeypatch: pytest.MonkeyPatch) -> 
         await box.close()
 
     run_async(work())
+
+
+def sent_batches(values: Sequence[bytes]) -> list[RecordBatch]:
+    """The record batches in which these values leave at once, all of them and in their order."""
+    producer = Producer()
+
+    async def work() -> None:
+        await new_outbox(producer).send("a", [messages(*values)])
+
+    run_async(work())
+    assert list(values) == [value for _, sent in producer.sent for value in sent]
+    return producer.batches
+
+
+def test_what_compresses_well_leaves_in_few_batches() -> None:
+    """A topic takes one a round trip, and a broker's limit is on what it stores."""
+    values = [b'{"transaction_id":"%d"%s}' % (i, b',"amount":1.0' * 100) for i in range(5_000)]
+    batches = sent_batches(values)
+    assert 2 == len(batches) < sum(map(len, values)) // BATCH_BYTES
+    assert all(len(batch._build()) <= BATCH_BYTES for batch in batches)
+
+
+def test_what_does_not_compress_keeps_to_the_brokers_limit() -> None:
+    """It is cut where it is stored as it came."""
+    noise = random.Random(7)
+    batches = sent_batches([noise.randbytes(1_300) for _ in range(4_000)])
+    assert all(len(batch._build()) <= BATCH_BYTES for batch in batches)
+
+
+def test_a_record_that_no_topic_takes_is_refused() -> None:
+    """Before it is sent: aiokafka would try again for as long as it waits for an answer."""
+    with pytest.raises(LogError, match="a record batch for a is over 2097152 bytes"):
+        sent_batches([random.Random(7).randbytes(RECORD_BYTES_MAX)])
 
 
 def test_what_the_broker_refuses_is_told() -> None:

@@ -5,7 +5,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, Resourc
 
 from streamapp.kafka.metadata import TopicError
 from streamapp.kafka.settings import KafkaSettings, TopicSettings
-from streamapp.kafka.topics import TopicPlan, ensure_topics, worker_topics
+from streamapp.kafka.topics import TopicPlan, ensure_topics, keep_batches, worker_topics
 from tests.kafka.conftest import Broker
 
 pytestmark = pytest.mark.integration
@@ -69,6 +69,18 @@ def test_partitions_must_be_as_many_everywhere(
     text = str(raised.value)
     assert text.startswith(f"topic {name} has 2 partitions, expected 3 as the source topic")
     assert "STREAMAPP_TOPICS__PARTITIONS" in text
+
+
+def test_topics_tell_whether_their_broker_compresses_anew(
+    kafka: KafkaSettings, plans: list[TopicPlan]
+) -> None:
+    """Ours don't have it do so; of a topic that is not there nothing is known."""
+    names = [plan.name for plan in plans]
+    assert not keep_batches(kafka, names)
+    make(kafka, names[1], 3, compression_type="uncompressed")
+    ensure_topics(kafka, plans, 1)
+    assert not keep_batches(kafka, names)
+    assert keep_batches(kafka, names[2:])
 
 
 @pytest.mark.parametrize("policy", ["delete", "compact,delete"])

@@ -22,6 +22,7 @@ from aiokafka.errors import (
     RequestTimedOutError,
 )
 
+from streamapp.engine.producer import PLAIN_BATCH_BYTES
 from streamapp.engine.record_batch import RecordBatch
 from tests.engine.unpacking import unpacked
 from tests.simulation.broker import Broker, ProducerId
@@ -59,6 +60,8 @@ class _Sending:
 
 class SimulatedProducer:
     """One producer of one process."""
+
+    plain_batch_bytes = PLAIN_BATCH_BYTES
 
     def __init__(
         self,
