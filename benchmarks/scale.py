@@ -24,7 +24,7 @@ from benchmarks.machine import Use
 from benchmarks.paced import SKIP_S
 from benchmarks.report import conditions, console, median_of, table, write
 from benchmarks.seeded_state import NEXT_DAY, seed_state
-from benchmarks.session import directory_bytes
+from benchmarks.session import directory_bytes, is_worker
 from benchmarks.stand import Stand
 from benchmarks.tables import performance
 from benchmarks.worker_metrics import Inside
@@ -193,7 +193,7 @@ def _measured(
     used: Use, inside: Inside, users: int, skew: str, workers: int, *, is_seeded: bool
 ) -> Measured:
     each_us, cores = used.per_event_us(), used.cores()
-    names = [name for name in each_us if name.startswith("worker")]
+    names = list(filter(is_worker, each_us))
     return Measured(
         is_seeded=is_seeded,
         users=users,

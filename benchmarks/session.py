@@ -43,10 +43,17 @@ SILENCE_S_MAX = 60.0
 WARM_UP_ROWS = BATCH_ROWS
 #: The name of its process.
 RELAY = "relay"
+#: Of a worker's, before its number.
+_WORKER = "worker"
 _POLL_S = 0.01
 _WATCH_S = 0.05
 _SETTLE_S = 0.5
 _LOG_LINES = 15
+
+
+def is_worker(process: str) -> bool:
+    """Whether a process of a session's is a worker, by its name."""
+    return process.startswith(_WORKER)
 
 
 class Session:
@@ -96,7 +103,7 @@ class Session:
             "STREAMAPP_WORKER__STATE_DIR": str(self.state_dir(number)),
             "STREAMAPP_WORKER__HTTP_PORT": str(self.port(number)),
         } | {f"STREAMAPP_WORKER__{name.upper()}": value for name, value in settings.items()}
-        self.start_process(stack, f"worker{number}", STREAMAPP.command(), environment)
+        self.start_process(stack, f"{_WORKER}{number}", STREAMAPP.command(), environment)
 
     def start_relay(self, stack: ExitStack, guarantee: str) -> None:
         """Start a relay in a worker's place, with as long from one commit to the next."""
@@ -152,7 +159,7 @@ class Session:
 
     def await_ready(self, workers: int) -> None:
         """Return when so many workers have partitions, and payments sent since were answered."""
-        names = [f"worker{number}" for number in range(workers)]
+        names = [f"{_WORKER}{number}" for number in range(workers)]
         self._await(
             lambda: all("partitions_assigned" in self.log_events(name) for name in names),
             "not every worker has partitions",
@@ -161,7 +168,7 @@ class Session:
 
     def memory_mib(self) -> int:
         """The resident memory of all workers."""
-        workers = [name for name in self.processes if name.startswith("worker")]
+        workers = filter(is_worker, self.processes)
         return sum(memory_mib(self.processes[name].pid) for name in workers)
 
     def send_few(self, rows: int) -> None:

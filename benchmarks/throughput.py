@@ -25,7 +25,7 @@ from benchmarks.crowd import Crowd
 from benchmarks.machine import Use, peak_memory_mib
 from benchmarks.paced import GUARANTEES, SKIP_S
 from benchmarks.report import conditions, console, median_of, table, write
-from benchmarks.session import Session
+from benchmarks.session import Session, is_worker
 from benchmarks.stand import Stand
 from benchmarks.tables import performance
 from benchmarks.worker_metrics import Inside
@@ -149,20 +149,16 @@ def _figures(session: Session, guarantee: str, used: Use, before: dict[str, floa
         cores=workers_as_one(used.cores()),
         memory_mib=used.memory_mib,
         peak_memory_mib=sum(
-            peak_memory_mib(pid) for name, pid in session.pids().items() if _is_worker(name)
+            peak_memory_mib(pid) for name, pid in session.pids().items() if is_worker(name)
         ),
         worker=worker_metrics.between(before, worker_metrics.read(session.port())),
     )
 
 
-def _is_worker(process: str) -> bool:
-    return process.startswith("worker")
-
-
 def workers_as_one(spent: Mapping[str, float]) -> dict[str, float]:
     """CPU time by process, that of all workers under one name."""
-    of_all = sum(one for process, one in spent.items() if _is_worker(process))
-    others = {process: one for process, one in spent.items() if not _is_worker(process)}
+    of_all = sum(one for process, one in spent.items() if is_worker(process))
+    others = {process: one for process, one in spent.items() if not is_worker(process)}
     return {WORKERS: round(of_all, 2), **others}
 
 
